@@ -1,0 +1,218 @@
+//! The one error type. Each variant says what happened, to which key, who holds it, and what to do.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::name::{FencingToken, Holder, Key};
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a lease ended before it was released.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Loss {
+    /// Its ttl passed without a renewal that was confirmed.
+    Expired,
+    /// Somebody took it over with `force`.
+    TakenOver {
+        /// Who holds the key now.
+        by: Holder,
+    },
+    /// Somebody released it by its id or its holder, or broke it.
+    Released,
+    /// The store does not know it any more: it expired there, or the store lost its data.
+    Gone,
+}
+
+impl std::fmt::Display for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Loss::Expired => f.write_str("its ttl passed without a confirmed renewal"),
+            Loss::TakenOver { by } => write!(f, "taken over by {by}"),
+            Loss::Released => f.write_str("released or broken by somebody else"),
+            Loss::Gone => f.write_str("the store does not know it any more"),
+        }
+    }
+}
+
+/// Everything that can go wrong.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A key, holder, note or prefix of no length.
+    #[error("the {what} is empty")]
+    EmptyName {
+        /// Which name.
+        what: &'static str,
+    },
+    /// A key, holder, note or prefix over its limit.
+    #[error("the {what} is {len} bytes long; at most {max} are allowed")]
+    LongName {
+        /// Which name.
+        what: &'static str,
+        /// Its length in bytes.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// A duration outside of what makes sense.
+    #[error("{what} of {got:?} is out of range: {range}")]
+    BadDuration {
+        /// Which setting: ttl, wait, keep.
+        what: &'static str,
+        /// What was asked for.
+        got: Duration,
+        /// What is allowed.
+        range: &'static str,
+    },
+    /// A text that is no lease id.
+    #[error("this is not a lease id; one looks like KEY@TOKEN.TICKET, as `lock` prints it")]
+    BadLeaseId,
+    /// A store URL that cannot be understood.
+    #[error("store URL {url:?}: {why}")]
+    BadUrl {
+        /// The URL, without its secrets.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The `wait` passed while others were in front.
+    #[error("{key:?} was not free within {waited:?}{}", held_by(.holder))]
+    TimedOut {
+        /// The key.
+        key: Key,
+        /// How long the caller stood in line.
+        waited: Duration,
+        /// Who held it when last seen.
+        holder: Option<Holder>,
+    },
+    /// The lease ended before it was released. Whatever it protected may be somebody else's now.
+    #[error("the lease of {key:?} (token {token}) is lost: {loss}")]
+    Lost {
+        /// The key.
+        key: Key,
+        /// The token of the lost lease.
+        token: FencingToken,
+        /// Why.
+        loss: Loss,
+    },
+    /// The lease that was named is not the current one.
+    #[error("{key:?} is not held by that lease or holder{}", held_by(.holder))]
+    NotHeld {
+        /// The key.
+        key: Key,
+        /// Who holds it, if anybody.
+        holder: Option<Holder>,
+    },
+    /// A request was sent, no answer came, and asking again could not tell whether it was carried out.
+    #[error("it is not known whether {verb} of {key:?} was carried out: {why}")]
+    Unknown {
+        /// What was asked: release, publish.
+        verb: &'static str,
+        /// The key.
+        key: Key,
+        /// What went wrong.
+        why: String,
+    },
+    /// The leader of a flight failed and shared its error.
+    #[error("computing {key:?} failed at {leader}: {message}")]
+    Failed {
+        /// The key.
+        key: Key,
+        /// Who computed.
+        leader: Holder,
+        /// The leader's error, as text.
+        message: String,
+        /// The leader's own error value; only the leader itself has it.
+        source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    },
+    /// A result over the client's limit.
+    #[error("the result of {key:?} is {size} bytes long; this client's limit is {limit}")]
+    TooLarge {
+        /// The key.
+        key: Key,
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A result that cannot be encoded, or that another version of the program wrote.
+    #[error("the result of {key:?} cannot be {verb}: {why}")]
+    BadResult {
+        /// The key.
+        key: Key,
+        /// `encoded` or `decoded`.
+        verb: &'static str,
+        /// What the codec said.
+        why: String,
+    },
+    /// The store cannot be reached.
+    #[error("{store} cannot be reached: {why}")]
+    Unavailable {
+        /// The store's name, without secrets.
+        store: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// The store said no: wrong password, missing rights, READONLY, LOADING, out of memory, not Redis >= 6.2.
+    #[error("{store} refuses: {why}")]
+    Refused {
+        /// The store's name, without secrets.
+        store: String,
+        /// Its own words.
+        why: String,
+        /// The way out.
+        hint: &'static str,
+    },
+    /// The local store's folder or one of its files is not as it must be.
+    #[error("{}: {why}", path.display())]
+    Folder {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// The way out.
+        hint: &'static str,
+    },
+    /// The client or store was closed.
+    #[error("the client is closed")]
+    Closed,
+}
+
+fn held_by(holder: &Option<Holder>) -> String {
+    holder.as_ref().map(|h| format!(": {h} holds it")).unwrap_or_default()
+}
+
+impl Error {
+    /// What the reader can do about it, where there is something to say.
+    ///
+    /// ```
+    /// # use soloist::{Error, Key};
+    /// let error = Key::new("").unwrap_err();
+    /// assert_eq!(error.to_string(), "the key is empty");
+    /// assert!(error.hint().unwrap().contains("unset"));
+    /// ```
+    pub fn hint(&self) -> Option<&str> {
+        Some(match self {
+            Error::EmptyName { .. } => "an unset variable? give a text of at least one byte",
+            Error::LongName { .. } => "use a hash of it",
+            Error::BadLeaseId => "copy it as `soloist lock` printed it",
+            Error::BadUrl { .. } => {
+                "known are local:, local:/path, memory:, redis://, rediss:// and redis+unix://"
+            }
+            Error::TimedOut { .. } => "wait longer, or look at who holds it",
+            Error::Lost { .. } => "stop the work that it protected; do not write without checking the token",
+            Error::NotHeld { .. } => "inspect the key to see who holds it",
+            Error::Unknown { .. } => "inspect the key; at the latest the lease ends at its ttl",
+            Error::TooLarge { .. } => {
+                "raise the limit of every client, or publish where the result can be found"
+            }
+            Error::BadResult { verb: "decoded", .. } => "forget the key to have it computed again",
+            Error::Unavailable { .. } => "is the server running, and the address right?",
+            Error::Refused { hint, .. } | Error::Folder { hint, .. } => hint,
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,35 @@
+//! The state machine of a key, pure: no clock, no I/O, no async. Everything from outside (the time, who is
+//! alive) comes in as an argument; everything to be done outside (wake-ups, events) goes out as a value.
+//!
+//! ```text
+//! free -> held (holder, token, deadline) + a FIFO queue of waiters -> done (result, until) -> free
+//! ```
+//!
+//! A lock is a flight that never publishes. The memory and the local store run this machine; Redis runs the
+//! same one in Lua (`store/redis/lua`), and `tests/model.rs` demands the same answers of all three.
+
+mod answer;
+mod key_state;
+mod request;
+mod step;
+mod table;
+
+pub use answer::{
+    Answer, Body, Grant, Holding, KeyInfo, Left, Outcome, OutcomeKind, Published, Queued, Released, Renewed,
+    ResultInfo, WaiterInfo,
+};
+pub use key_state::{Done, Held, KeyState, Waiter};
+pub use request::{Mode, Publication, Renewal, Request, Ttl, Want, Who};
+pub use step::{Effect, Liveness, Step, Wake};
+pub use table::Table;
+
+/// A time on the store's clock: microseconds since 1970.
+pub type Micros = u64;
+
+/// How long a lease lives that was handed over to a waiter which has not answered yet, in microseconds.
+/// The waiter's confirmation lifts it to the full ttl; a frozen waiter costs the line no more than this.
+pub const HANDOVER_TTL: Micros = 3_000_000;
+
+/// How long a result is kept at the least, in microseconds, for waiters that stood in line when it was
+/// published and whose message was lost. Nobody else is served with it once its `keep` has passed.
+pub const RESULT_GRACE: Micros = 30_000_000;

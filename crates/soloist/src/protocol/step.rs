@@ -1,0 +1,71 @@
+//! One step of the machine: what it is told from outside, and what it wants done outside.
+
+use super::{Grant, Micros, Outcome};
+use crate::error::Loss;
+use crate::event::{Event, EventKind};
+use crate::name::{FencingToken, Holder, Key, Session, Ticket};
+
+/// Who is alive, as the store can tell.
+pub trait Liveness {
+    /// Whether wake-ups of this session have nobody left to hear them.
+    fn waiter_gone(&self, session: Session) -> bool;
+
+    /// Whether this session has ended, and with it the leases bound to it. Redis cannot tell and says no.
+    fn holder_gone(&self, session: Session) -> bool;
+}
+
+/// What a session is told about one of its tickets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// You hold the key.
+    Granted(Grant),
+    /// The result is there.
+    Done(Outcome),
+    /// Your lease has ended.
+    Lost(Loss),
+    /// Something changed: ask again.
+    Look,
+}
+
+/// What the store has to do after a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Tell a session about its ticket.
+    Wake(Session, Ticket, Wake),
+    /// Tell those who watch.
+    Event(Event),
+}
+
+/// One step: the time, who is alive, and the effects so far.
+pub struct Step<'a> {
+    /// The store's clock.
+    pub now: Micros,
+    /// Who is alive.
+    pub alive: &'a dyn Liveness,
+    /// What is to be done, in order.
+    pub effects: Vec<Effect>,
+    /// The largest token that this shard of keys ever gave; the table lends it.
+    pub(super) last: FencingToken,
+}
+
+impl<'a> Step<'a> {
+    /// A step at this time.
+    pub fn new(now: Micros, alive: &'a dyn Liveness) -> Self {
+        Step { now, alive, effects: Vec::new(), last: FencingToken(0) }
+    }
+
+    /// Invariant: a key's tokens never decrease, also across expiry, force and a store that lost its data.
+    pub(super) fn next_token(&mut self) -> FencingToken {
+        self.last = FencingToken((self.last.0 + 1).max(self.now));
+        self.last
+    }
+
+    pub(super) fn wake(&mut self, session: Session, ticket: Ticket, wake: Wake) {
+        self.effects.push(Effect::Wake(session, ticket, wake));
+    }
+
+    pub(super) fn tell(&mut self, key: &Key, kind: EventKind, holder: &Holder, token: FencingToken) {
+        let event = Event::new(key.clone(), kind, holder.clone(), token, self.now);
+        self.effects.push(Effect::Event(event));
+    }
+}

@@ -1,0 +1,253 @@
+//! The store inside one process: the pure machine behind a mutex. It is the reference for all others, and
+//! the store of tests: its clock can be driven by hand.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{broadcast, mpsc};
+
+use super::hub::Hub;
+use super::{EventStream, Notice, Reply, Store, Told, waiting};
+use crate::clock::Moment;
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::name::{Key, Session, Ticket};
+use crate::protocol::{
+    Answer, Effect, KeyInfo, Left, Liveness, Micros, Mode, Publication, Published, Released, Renewal,
+    Renewed, Request, Step, Table, Who,
+};
+
+/// The clock of a store that keeps its own time: real, or driven by a test.
+#[derive(Clone, Debug)]
+pub struct StoreClock {
+    base: Micros,
+    manual: Option<Arc<AtomicU64>>,
+}
+
+impl StoreClock {
+    /// Real time: begins at the wall clock's and then never steps, whatever the wall clock does.
+    pub fn real() -> Self {
+        #[allow(clippy::disallowed_methods)] // a store owns the clock
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let wall = u64::try_from(wall.unwrap_or_default().as_micros()).unwrap_or(u64::MAX);
+        StoreClock::based_on(wall.saturating_sub(Moment::now().micros()))
+    }
+
+    /// Real time that shows `base` plus the time since the machine started.
+    pub(super) fn based_on(base: Micros) -> Self {
+        StoreClock { base, manual: None }
+    }
+
+    /// A clock that stands still until it is [moved](StoreClock::advance).
+    pub fn manual(start: Micros) -> Self {
+        StoreClock { base: 0, manual: Some(Arc::new(AtomicU64::new(start))) }
+    }
+
+    /// Moves a manual clock on. A real one is not moved.
+    pub fn advance(&self, time: Duration) {
+        if let Some(manual) = &self.manual {
+            let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+            manual.fetch_add(us, Ordering::SeqCst);
+        }
+    }
+
+    /// The time.
+    pub fn now(&self) -> Micros {
+        match &self.manual {
+            Some(manual) => manual.load(Ordering::SeqCst),
+            None => self.base.saturating_add(Moment::now().micros()),
+        }
+    }
+
+    /// The base of a real clock.
+    pub(super) fn base(&self) -> Micros {
+        self.base
+    }
+}
+
+/// A store inside one process. Clones of its shared state, by [`MemoryStore::peer`], are other sessions.
+#[derive(Debug)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+    session: Session,
+    hub: Arc<Hub>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    clock: StoreClock,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    table: Table,
+    sessions: HashMap<Session, Arc<Hub>>,
+    subscribers: Vec<mpsc::UnboundedSender<Event>>,
+}
+
+struct Alive<'a>(&'a HashSet<Session>);
+
+impl Liveness for Alive<'_> {
+    fn waiter_gone(&self, session: Session) -> bool {
+        !self.0.contains(&session)
+    }
+    fn holder_gone(&self, session: Session) -> bool {
+        !self.0.contains(&session)
+    }
+}
+
+impl MemoryStore {
+    /// An empty store on real time.
+    pub fn new() -> Self {
+        Self::with_clock(StoreClock::real())
+    }
+
+    /// An empty store on this clock.
+    pub fn with_clock(clock: StoreClock) -> Self {
+        let shared = Shared { clock, state: Mutex::default() };
+        Self::session_on(Arc::new(shared))
+    }
+
+    /// Another session on the same state, as another process would be.
+    pub fn peer(&self) -> Self {
+        Self::session_on(Arc::clone(&self.shared))
+    }
+
+    fn session_on(shared: Arc<Shared>) -> Self {
+        let store = MemoryStore { session: Session::mint(), hub: Arc::new(Hub::new()), shared };
+        store.state().sessions.insert(store.session, Arc::clone(&store.hub));
+        store
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The machine does not panic, so a poisoned mutex still guards a whole table.
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs one step of the machine and carries its effects out, as one.
+    fn step<T>(&self, verb: impl FnOnce(&mut Table, &mut Step<'_>) -> T) -> Result<(T, Micros)> {
+        let now = self.shared.clock.now();
+        let mut state = self.state();
+        if !state.sessions.contains_key(&self.session) {
+            return Err(Error::Closed);
+        }
+        let alive: HashSet<Session> = state.sessions.keys().copied().collect();
+        let alive = Alive(&alive);
+        let mut step = Step::new(now, &alive);
+        let answer = verb(&mut state.table, &mut step);
+        for effect in step.effects {
+            match effect {
+                Effect::Wake(session, ticket, wake) => {
+                    if let Some(hub) = state.sessions.get(&session) {
+                        hub.tell(ticket, wake);
+                    }
+                }
+                Effect::Event(event) => state.subscribers.retain(|s| s.send(event.clone()).is_ok()),
+            }
+        }
+        Ok((answer, now))
+    }
+
+    /// The end of a session: its leases end, and everybody who waits looks again.
+    fn end(&self) {
+        let hubs: Vec<_> = {
+            let mut state = self.state();
+            state.sessions.remove(&self.session);
+            state.sessions.values().cloned().collect()
+        };
+        self.hub.close();
+        for hub in hubs {
+            hub.look_all(false);
+        }
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for MemoryStore {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn name(&self) -> &str {
+        "memory:"
+    }
+
+    async fn acquire(&self, request: &Request) -> Result<Reply> {
+        if request.mode == Mode::Line {
+            self.hub.listen(request.ticket).ok_or(Error::Closed)?;
+        }
+        let sent = Moment::now();
+        let (answer, now) = self.step(|table, step| table.acquire(request, self.session, step))?;
+        if !matches!(answer, Answer::Queued(_)) {
+            self.hub.forget(request.ticket);
+        }
+        Ok(Reply::new(answer, sent, now))
+    }
+
+    async fn wait(&self, request: &Request, standing: Reply) -> Result<Reply> {
+        waiting::wait(self, &self.hub, request, standing).await
+    }
+
+    async fn leave(&self, key: &Key, ticket: Ticket) -> Result<Left> {
+        self.hub.forget(ticket);
+        Ok(self.step(|table, step| table.leave(key, ticket, step))?.0)
+    }
+
+    async fn renew(&self, renewals: &[Renewal]) -> Result<Vec<Renewed>> {
+        let all = |table: &mut Table, step: &mut Step<'_>| {
+            renewals.iter().map(|renewal| table.renew(renewal, step)).collect()
+        };
+        Ok(self.step(all)?.0)
+    }
+
+    async fn release(&self, key: &Key, who: &Who) -> Result<Released> {
+        Ok(self.step(|table, step| table.release(key, who, self.session, step))?.0)
+    }
+
+    async fn publish(&self, publication: &Publication) -> Result<Published> {
+        Ok(self.step(|table, step| table.publish(publication, step))?.0)
+    }
+
+    async fn forget(&self, key: &Key) -> Result<bool> {
+        Ok(self.step(|table, step| table.forget(key, step))?.0)
+    }
+
+    async fn touch(&self, key: &Key) -> Result<()> {
+        Ok(self.step(|table, step| table.touch(key, step))?.0)
+    }
+
+    async fn inspect(&self, key: &Key) -> Result<KeyInfo> {
+        Ok(self.step(|table, step| table.inspect(key, step))?.0)
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<KeyInfo>> {
+        Ok(self.step(|table, step| table.list(prefix, step))?.0)
+    }
+
+    async fn events(&self) -> Result<EventStream> {
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        self.state().subscribers.push(sender);
+        let next = move |cx: &mut std::task::Context<'_>| receiver.poll_recv(cx).map(|e| e.map(Told::Event));
+        Ok(Box::pin(futures_util::stream::poll_fn(next)))
+    }
+
+    fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.hub.notices()
+    }
+
+    async fn close(&self) {
+        self.end();
+    }
+}

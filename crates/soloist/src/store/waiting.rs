@@ -1,0 +1,69 @@
+//! Standing in line, the same on every store: listen for the wake-up, and now and then look again.
+
+use std::time::Duration;
+
+use super::hub::Hub;
+use super::{Reply, Store};
+use crate::error::{Error, Result};
+use crate::protocol::{Answer, Micros, Queued, Request, Wake};
+
+/// The longest time between two looks, for the case that a message was lost.
+const SLOW_LOOK: Duration = Duration::from_secs(15);
+/// The shortest, so that an expired lease which cannot be handed over is not asked for in a tight loop.
+const FAST_LOOK: Duration = Duration::from_millis(20);
+/// By how much later each place looks at the holder's deadline: the first in line recovers the key, and
+/// those behind find it done.
+const PER_PLACE: Duration = Duration::from_millis(20);
+const MOST_PLACES: u64 = 50;
+
+/// Waits for `request`, which stands in line with this answer. Cancel safe: nothing is lost by dropping it.
+pub(super) async fn wait<S: Store + ?Sized>(
+    store: &S,
+    hub: &Hub,
+    request: &Request,
+    mut standing: Reply,
+) -> Result<Reply> {
+    let mut request = request.clone();
+    loop {
+        let slot = hub.listen(request.ticket).ok_or(Error::Closed)?;
+        let pause = match &standing.answer {
+            Answer::Queued(queued) => next_look(queued, standing.read.store),
+            _ => {
+                hub.forget(request.ticket);
+                return Ok(standing);
+            }
+        };
+        if let Answer::Queued(queued) = &standing.answer {
+            request.seen = request.seen.or(Some(queued.holding.token));
+        }
+        let wake = tokio::select! {
+            wake = slot.told() => wake,
+            () = tokio::time::sleep(pause) => Wake::Look,
+        };
+        standing = match wake {
+            Wake::Granted(grant) => Reply { answer: Answer::Granted(grant), ..standing },
+            Wake::Done(outcome) => Reply { answer: Answer::Done(outcome), ..standing },
+            // A place in line was lost to a takeover or a dead server: asking again finds out.
+            Wake::Look | Wake::Lost(_) => match store.acquire(&request).await {
+                Ok(reply) => reply,
+                // Who stands in line keeps standing through an outage; his own `wait` is what ends it.
+                Err(Error::Unavailable { store, why }) => {
+                    tracing::warn!(key = %request.key, store, why, "still in line, but the store is away");
+                    standing
+                }
+                Err(error) => return Err(error),
+            },
+        };
+    }
+}
+
+/// When to look again: when the holder's lease would end unrenewed, the first in line first.
+fn next_look(queued: &Queued, now: Micros) -> Duration {
+    let places = u32::try_from((queued.place.saturating_sub(1)).min(MOST_PLACES)).unwrap_or(0);
+    let left = match queued.holding.deadline {
+        Some(deadline) => Duration::from_micros(deadline.saturating_sub(now)),
+        None => SLOW_LOOK,
+    };
+    // A pause of a few milliseconds past the deadline: at the deadline itself the lease still stands.
+    (left + Duration::from_millis(2)).clamp(FAST_LOOK, SLOW_LOOK) + PER_PLACE * places
+}
