@@ -3,6 +3,7 @@
 mod hub;
 pub mod local;
 pub mod memory;
+pub mod prefix;
 pub mod redis;
 mod url;
 mod waiting;
