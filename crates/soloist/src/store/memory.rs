@@ -225,7 +225,8 @@ impl Store for MemoryStore {
     }
 
     async fn touch(&self, key: &Key) -> Result<()> {
-        Ok(self.step(|table, step| table.touch(key, step))?.0)
+        self.step(|table, step| table.touch(key, step))?;
+        Ok(())
     }
 
     async fn inspect(&self, key: &Key) -> Result<KeyInfo> {
