@@ -4,18 +4,17 @@ use std::env::consts::EXE_SUFFIX;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use crate::steps::{Failure, Step};
+
 const FLEET: usize = 20;
 
 /// Builds the program and runs both halves of the main job in a folder of their own.
-///
-/// # Errors
-/// What went wrong, or what came out otherwise than it should.
-pub fn demo() -> Result<(), String> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let built = Command::new(cargo).args(["build", "--release", "-p", "soloist-cli"]).status();
-    if !built.map_err(|error| format!("cargo: {error}"))?.success() {
-        return Err("the program does not build".into());
-    }
+pub(crate) fn demo() -> Result<(), Failure> {
+    Step::cargo("build").args(["--release", "-p", "soloist-cli"]).run()?;
+    exercise().map_err(Failure::own)
+}
+
+fn exercise() -> Result<(), String> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let soloist = target.join("release").join(format!("soloist{EXE_SUFFIX}"));
     let soloist = soloist.canonicalize().map_err(|error| format!("{}: {error}", soloist.display()))?;
