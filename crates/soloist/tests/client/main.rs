@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod cancel;
+mod events;
 mod fleet;
 mod lock;
 mod once;
@@ -51,6 +52,7 @@ on_every_store! {
         too_large_is_told_to_all, a_follower_gives_up_alone, forget_while_computing,
         a_replaced_leader_is_refused, many_callers_one_request, raw_bytes, a_driver_that_leaves_passes_on,
         undecodable_is_told;
+    events: each_kind_in_order, an_expiry_is_told_untouched, an_expiry_of_an_older_lease_is_told;
     cancel: a_dropped_lock_leaves_nothing, a_dropped_wait_leaves_nothing, a_dropped_release_releases,
         a_dropped_detach_releases_or_lives, a_dropped_leader_leaves_nothing, a_dropped_follower_leaves_nothing;
 }

@@ -50,10 +50,12 @@ pub async fn a_value_is_kept_and_forgotten(fleet: &Fleet) {
     };
     assert_eq!(run(a.clone(), 1).await, 1);
     assert_eq!(run(b.clone(), 2).await, 1, "kept");
+    assert_eq!(b.result::<u32>("k").await.unwrap(), Some(1));
     let result = b.inspect("k").await.unwrap().result.unwrap();
     assert_eq!((result.leader.as_str(), result.size), ("a", 1));
     assert!(b.forget("k").await.unwrap());
     assert!(!b.forget("k").await.unwrap());
+    assert_eq!(b.result::<u32>("k").await.unwrap(), None);
     assert_eq!(run(b.clone(), 3).await, 3, "forgotten");
 }
 
