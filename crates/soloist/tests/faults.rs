@@ -1,5 +1,5 @@
 //! The client over a store that fails: answers that are lost, that come late, a store that is away.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 #[path = "client/fleet.rs"]
 #[allow(dead_code)]
@@ -71,7 +71,10 @@ impl Faulty {
         let fault = {
             let mut plan = self.plan.lock().unwrap();
             let next = plan.front().filter(|(planned, _)| *planned == verb).map(|(_, fault)| *fault);
-            next.inspect(|_| drop(plan.pop_front()))
+            if next.is_some() {
+                plan.pop_front();
+            }
+            next
         };
         match fault {
             None => done.await,
