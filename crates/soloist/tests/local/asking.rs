@@ -13,6 +13,11 @@ pub(crate) fn open(path: &Path) -> LocalStore {
     LocalStore::open(Some(path)).unwrap()
 }
 
+/// The store's folder in a temporary one, which others may read.
+pub(crate) fn base(dir: &tempfile::TempDir) -> std::path::PathBuf {
+    dir.path().join("store")
+}
+
 pub(crate) fn key(name: &str) -> Key {
     Key::new(name).unwrap()
 }

@@ -107,11 +107,9 @@ async fn role() {
 
 /// Takes a random key, proves with a lock of the operating system that it is alone, and notes its token.
 async fn race(path: &Path, keys: u64) {
-    // Opened before the store: at a kill the witness is let go before the lease is.
-    let witness = |number: u64| {
-        let file = path.parent().unwrap().join(format!("witness-{number}"));
-        std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap()
-    };
+    let file = |what: &str, number: u64| path.parent().unwrap().join(format!("{what}-{number}"));
+    let witness =
+        |number| std::fs::OpenOptions::new().append(true).create(true).open(file("witness", number)).unwrap();
     let mut witnesses: Vec<_> = (0..keys).map(witness).collect();
     let store = open(path);
     say("racing");
@@ -119,12 +117,32 @@ async fn race(path: &Path, keys: u64) {
         let number = (soloist::Ticket::mint().as_u128() % u128::from(keys)) as usize;
         let request = lock(&format!("key-{number}"));
         let grant = hold(&store, &request).await;
-        let file = &mut witnesses[number];
-        if file.try_lock().is_err() {
-            say("violation");
+        let witness = &mut witnesses[number];
+        let owner = file("owner", number as u64);
+        // The name goes before the lock, so whoever has the lock is named.
+        let before = std::fs::read_to_string(&owner).unwrap_or_default();
+        std::fs::write(&owner, std::process::id().to_string()).unwrap();
+        if witness.try_lock().is_err() {
+            // A killed process may lose its lease an instant before it loses its other files.
+            if !is_dying(&before) {
+                say(&format!("violation by {before}"));
+            }
+            witness.lock().unwrap();
         }
-        file.write_all(format!("{}\n", grant.token).as_bytes()).unwrap();
-        file.unlock().unwrap();
+        witness.write_all(format!("{}\n", grant.token).as_bytes()).unwrap();
+        witness.unlock().unwrap();
         release(&store, &request).await;
     }
+}
+
+/// Whether a process has ended, or is on its way out. One that was killed while it wrote its name has none.
+fn is_dying(pid: &str) -> bool {
+    const EXITING: u64 = 4;
+    if pid.is_empty() {
+        return true;
+    }
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    let after_name = stat.rsplit(')').next().unwrap();
+    let flags: u64 = after_name.split_whitespace().nth(6).unwrap().parse().unwrap();
+    flags & EXITING != 0
 }

@@ -7,7 +7,7 @@ use soloist::store::local::{LocalOptions, LocalStore};
 use soloist::store::memory::StoreClock;
 use soloist::{Error, Store};
 
-use crate::asking::{granted, hold, key, lock, open, release};
+use crate::asking::{base, granted, hold, key, lock, open, release};
 
 fn refused(path: &Path, why: &str) {
     let error = LocalStore::open(Some(path)).unwrap_err();
@@ -45,7 +45,7 @@ async fn a_folder_that_is_not_ours_alone_is_refused() {
 #[test]
 fn outside_of_a_runtime_the_store_says_so() {
     let dir = tempfile::tempdir().unwrap();
-    let error = LocalStore::open(Some(dir.path())).unwrap_err();
+    let error = LocalStore::open(Some(&base(&dir))).unwrap_err();
     assert!(error.to_string().contains("runtime"), "{error}");
 }
 
@@ -70,11 +70,11 @@ fn tear(file: &Path, slot: u64) {
 async fn a_torn_write_never_was() {
     let dir = tempfile::tempdir().unwrap();
     let request = lock("a");
-    let (one, other) = (open(dir.path()), open(dir.path()));
+    let (one, other) = (open(&base(&dir)), open(&base(&dir)));
     // The file is made with slot 0; the grant goes to slot 1, the release to slot 0.
     let token = hold(&one, &request).await.token;
     release(&one, &request).await;
-    tear(&shard(dir.path()), 0);
+    tear(&shard(&base(&dir)), 0);
     let info = other.inspect(&key("a")).await.unwrap();
     assert_eq!(info.holding.unwrap().token, token, "the release never was");
     release(&other, &request).await;
@@ -85,13 +85,13 @@ async fn a_torn_write_never_was() {
 #[tokio::test]
 async fn a_damaged_file_is_named_and_the_others_go_on() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
+    let store = open(&base(&dir));
     hold(&store, &lock("a")).await;
-    let file = shard(dir.path());
+    let file = shard(&base(&dir));
     for slot in [0, 1] {
         tear(&file, slot);
     }
-    let fresh = open(dir.path());
+    let fresh = open(&base(&dir));
     let error = fresh.acquire(&lock("a")).await.unwrap_err();
     assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
     assert!(error.hint().unwrap().contains("remove this file"));
@@ -105,20 +105,20 @@ async fn a_damaged_file_is_named_and_the_others_go_on() {
 #[tokio::test]
 async fn the_dead_are_swept_and_the_clock_is_shared() {
     let dir = tempfile::tempdir().unwrap();
-    let one = open(dir.path());
-    let boot = std::fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
+    let one = open(&base(&dir));
+    let boot = std::fs::read_dir(base(&dir)).unwrap().next().unwrap().unwrap().path();
     let past: String = boot.file_name().unwrap().to_str().unwrap().chars().rev().collect();
     let machine = boot.file_name().unwrap().to_str().unwrap().split('-').next().unwrap();
     let zeros = "-00000000-0000-0000-0000-000000000000";
-    std::fs::create_dir_all(dir.path().join(format!("{machine}{zeros}/s"))).unwrap();
-    std::fs::create_dir_all(dir.path().join(&past)).unwrap();
+    std::fs::create_dir_all(base(&dir).join(format!("{machine}{zeros}/s"))).unwrap();
+    std::fs::create_dir_all(base(&dir).join(&past)).unwrap();
     let dead = boot.join("p").join("0".repeat(32));
     let made = std::process::Command::new("mkfifo").arg(&dead).status().unwrap();
     assert!(made.success());
-    let other = open(dir.path());
+    let other = open(&base(&dir));
     assert!(!dead.exists());
-    assert!(!dir.path().join(format!("{machine}{zeros}")).exists());
-    assert!(dir.path().join(&past).exists(), "what is no boot of this machine stays");
+    assert!(!base(&dir).join(format!("{machine}{zeros}")).exists());
+    assert!(base(&dir).join(&past).exists(), "what is no boot of this machine stays");
     assert_eq!(std::fs::read_dir(boot.join("p")).unwrap().count(), 2, "the living stay");
     let read = |info: soloist::protocol::KeyInfo| info.now;
     let first = read(one.inspect(&key("a")).await.unwrap());
@@ -131,7 +131,7 @@ async fn the_dead_are_swept_and_the_clock_is_shared() {
 async fn a_test_can_drive_the_clock() {
     let dir = tempfile::tempdir().unwrap();
     let clock = StoreClock::manual(1_000);
-    let options = LocalOptions { path: Some(dir.path().into()), clock: Some(clock.clone()) };
+    let options = LocalOptions { path: Some(base(&dir)), clock: Some(clock.clone()) };
     let store = LocalStore::open_with(options).unwrap();
     let request = soloist::protocol::Request { ttl: soloist::protocol::Ttl::Micros(50_000), ..lock("a") };
     hold(&store, &request).await;

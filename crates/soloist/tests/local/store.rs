@@ -6,12 +6,12 @@ use soloist::protocol::{Body, HANDOVER_TTL, Mode, Published, Request, Ttl, Who};
 use soloist::store::{Notice, Told};
 use soloist::{Error, EventKind, FencingToken, Holder, Loss, Store};
 
-use crate::asking::{done, flight, granted, hold, key, lock, open, publication, queued, release, soon};
+use crate::asking::{base, done, flight, granted, hold, key, lock, open, publication, queued, release, soon};
 
 #[tokio::test]
 async fn a_release_hands_over_and_wakes_the_next() {
     let dir = tempfile::tempdir().unwrap();
-    let (one, other) = (open(dir.path()), open(dir.path()));
+    let (one, other) = (open(&base(&dir)), open(&base(&dir)));
     let mut held = lock("a");
     let mut token = hold(&one, &held).await.token;
     for round in 0..200 {
@@ -30,7 +30,7 @@ async fn a_release_hands_over_and_wakes_the_next() {
 #[tokio::test]
 async fn a_takeover_is_told_to_the_old_holder() {
     let dir = tempfile::tempdir().unwrap();
-    let (one, other) = (open(dir.path()), open(dir.path()));
+    let (one, other) = (open(&base(&dir)), open(&base(&dir)));
     let mut notices = one.notices();
     let held = lock("a");
     hold(&one, &held).await;
@@ -49,9 +49,9 @@ async fn a_takeover_is_told_to_the_old_holder() {
 #[tokio::test]
 async fn results_of_any_size_come_back_and_their_files_go() {
     let dir = tempfile::tempdir().unwrap();
-    let (one, other) = (open(dir.path()), open(dir.path()));
+    let (one, other) = (open(&base(&dir)), open(&base(&dir)));
     let files = || {
-        let boot = std::fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap();
+        let boot = std::fs::read_dir(base(&dir)).unwrap().next().unwrap().unwrap();
         std::fs::read_dir(boot.path().join("r")).unwrap().count()
     };
     for size in [0, 1, 4096, 4097, 5 << 20] {
@@ -79,7 +79,7 @@ async fn results_of_any_size_come_back_and_their_files_go() {
 #[tokio::test]
 async fn events_of_other_sessions_come_in_order() {
     let dir = tempfile::tempdir().unwrap();
-    let (one, other) = (open(dir.path()), open(dir.path()));
+    let (one, other) = (open(&base(&dir)), open(&base(&dir)));
     let mut events = one.events().await.unwrap();
     let mut tokens = Vec::new();
     for _ in 0..100 {
@@ -102,7 +102,7 @@ async fn events_of_other_sessions_come_in_order() {
 #[tokio::test]
 async fn a_slow_subscriber_hears_that_it_missed_something() {
     let dir = tempfile::tempdir().unwrap();
-    let (one, other) = (open(dir.path()), open(dir.path()));
+    let (one, other) = (open(&base(&dir)), open(&base(&dir)));
     let mut events = one.events().await.unwrap();
     let holder = Holder::new("h".repeat(256)).unwrap();
     for _ in 0..2500 {
@@ -126,7 +126,7 @@ async fn a_slow_subscriber_hears_that_it_missed_something() {
 #[tokio::test]
 async fn closing_ends_the_leases_and_wakes_the_waiters() {
     let dir = tempfile::tempdir().unwrap();
-    let (one, other) = (open(dir.path()), open(dir.path()));
+    let (one, other) = (open(&base(&dir)), open(&base(&dir)));
     hold(&one, &lock("a")).await;
     hold(&other, &lock("b")).await;
     let (mine, theirs) = (lock("b"), lock("a"));
@@ -139,7 +139,7 @@ async fn closing_ends_the_leases_and_wakes_the_waiters() {
     assert!(matches!(one.inspect(&key("a")).await, Err(Error::Closed)));
     // A dropped store ends as well.
     let reply = {
-        let third = open(dir.path());
+        let third = open(&base(&dir));
         let last = lock("b");
         assert_eq!(queued(&third.acquire(&last).await.unwrap()), 2);
         third.inspect(&key("b")).await.unwrap()
@@ -150,7 +150,7 @@ async fn closing_ends_the_leases_and_wakes_the_waiters() {
 #[tokio::test]
 async fn renewals_and_lists_go_over_all_shards() {
     let dir = tempfile::tempdir().unwrap();
-    let (one, other) = (open(dir.path()), open(dir.path()));
+    let (one, other) = (open(&base(&dir)), open(&base(&dir)));
     let mut renewals = Vec::new();
     for number in 0..300 {
         let request =
@@ -173,7 +173,7 @@ async fn renewals_and_lists_go_over_all_shards() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropped_requests_leave_nothing_locked() {
     let dir = tempfile::tempdir().unwrap();
-    let (one, other) = (std::sync::Arc::new(open(dir.path())), open(dir.path()));
+    let (one, other) = (std::sync::Arc::new(open(&base(&dir))), open(&base(&dir)));
     for _ in 0..200 {
         let request = lock("a");
         let (store, asked) = (std::sync::Arc::clone(&one), request.clone());
