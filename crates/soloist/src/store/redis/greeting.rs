@@ -31,7 +31,7 @@ pub(super) fn silent(limit: Duration, store: &str) -> Failed {
 pub(super) async fn greet(connection: &mut MultiplexedConnection, store: &str) -> Result<(), Failed> {
     let refused = |why: String, hint, told| (Error::Refused { store: store.to_owned(), why, hint }, told);
     const OLD: &str = "a Redis or Valkey server >= 6.2 is needed";
-    let told = match connection.send_packed_command(&redis::cmd("HELLO")).await {
+    let told = match redis::cmd("HELLO").query_async(connection).await {
         Ok(told) => told,
         Err(error) if error.to_string().contains("unknown command") => {
             return Err(refused("the server does not know HELLO".into(), OLD, true));

@@ -81,9 +81,8 @@ impl Link {
 
     /// Runs a plain command that only reads.
     pub(super) async fn command(&self, cmd: &Cmd) -> Result<Value> {
-        let run = |mut connection: MultiplexedConnection, _| async move {
-            connection.send_packed_command(cmd).await
-        };
+        let run =
+            |mut connection: MultiplexedConnection, _| async move { cmd.query_async(&mut connection).await };
         Ok(self.repeat(self.options.response_timeout, run).await?.value)
     }
 
@@ -198,11 +197,11 @@ async fn evaluate(
 ) -> RedisResult<Value> {
     let mut cmd = verb.by_hash();
     build(&mut cmd, again);
-    match connection.send_packed_command(&cmd).await {
+    match cmd.query_async(&mut connection).await {
         Err(error) if Trouble::of(&error) == Trouble::NoScript => {
             let mut cmd = verb.by_source();
             build(&mut cmd, again);
-            connection.send_packed_command(&cmd).await
+            cmd.query_async(&mut connection).await
         }
         answer => answer,
     }
