@@ -1,5 +1,5 @@
 //! What the client promises, on every store: each check is a plain async function over a fleet of clients.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 mod cancel;
 mod events;
