@@ -377,13 +377,27 @@ impl Client {
         self.store().liveness()
     }
 
-    /// Waits until everything that was dropped is released, and ends the connection. Leases and requests of
-    /// other clones of this client end, too.
+    /// Waits until everything that was dropped is released, and ends the connection. Leases that are held and
+    /// requests that wait, those of other clones too, end: their owners are told ([`Lease::lost`],
+    /// [`Error::Closed`]), and the keys are free for others at once.
     ///
     /// # Cancel safety
     /// Safe: what is not yet released then is released in the background.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// let lease = client.lock("report:42").await?;
+    /// client.close().await;
+    /// assert!(lease.is_lost());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [`Lease::lost`]: crate::Lease::lost
     pub async fn close(self) {
-        self.inner.keeper.flush().await;
+        self.inner.keeper.close().await;
         self.store().close().await;
     }
 
