@@ -4,6 +4,9 @@
 #[path = "client/fleet.rs"]
 #[allow(dead_code)]
 mod fleet;
+#[path = "support/redis_server.rs"]
+#[allow(dead_code)]
+mod redis_server;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -44,6 +44,7 @@ pub(super) struct Scripts {
     pub(super) forget: Verb,
     pub(super) touch: Verb,
     pub(super) look: Verb,
+    pub(super) result: Verb,
 }
 
 impl Scripts {
@@ -59,6 +60,7 @@ impl Scripts {
             forget: Verb::new(clock, include_str!("lua/forget.lua")),
             touch: Verb::new(clock, include_str!("lua/touch.lua")),
             look: Verb::new(clock, include_str!("lua/look.lua")),
+            result: Verb::new(clock, include_str!("lua/result.lua")),
         }
     }
 }
