@@ -1,6 +1,7 @@
 //! A process that ends without a word.
 
 use soloist::Client;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::fleet::Fleet;
 
@@ -8,22 +9,25 @@ use crate::fleet::Fleet;
 /// nothing is released.
 pub struct Doomed {
     pub client: Client,
-    runtime: tokio::runtime::Runtime,
+    runtime: Option<Runtime>,
 }
 
 impl Doomed {
-    pub fn new(fleet: &Fleet, holder: &str) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let client = {
-            let _inside = runtime.enter();
-            fleet.client(holder)
-        };
-        Doomed { client, runtime }
+    pub async fn new(fleet: &Fleet, holder: &str) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        // Its connections and its keeper live on a runtime of their own, as in another process.
+        let client = tokio::task::block_in_place(|| runtime.block_on(fleet.client(holder)));
+        Doomed { client, runtime: Some(runtime) }
     }
 
     /// Ends the process. Drop what it held after this.
-    pub fn die(self) {
-        self.runtime.shutdown_background();
+    pub fn die(self) {}
+}
+
+impl Drop for Doomed {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }

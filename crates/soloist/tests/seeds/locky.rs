@@ -37,22 +37,22 @@ async fn deadline(client: &Client, resource: &str) -> u64 {
 }
 
 pub async fn lock_answers_whether(fleet: &Fleet) {
-    let a = fleet.client("a");
+    let a = fleet.client("a").await;
     assert!(lock(&a, "article:12", "user:20", MS(60_000)).await);
     assert!(!lock(&a, "article:12", "user:21", MS(60_000)).await);
     assert!(lock(&a, "article:13", "user:21", MS(60_000)).await);
 }
 
 pub async fn numbers_are_names(fleet: &Fleet) {
-    let a = fleet.client("a");
+    let a = fleet.client("a").await;
     let (resource, user) = (12, 20);
     assert!(lock(&a, &resource.to_string(), &user.to_string(), MS(60_000)).await);
     assert_eq!(locker(&a, "12").await.as_deref(), Some("20"));
 }
 
 pub async fn force_takes_it_over(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
-    let mut events = fleet.client("watcher").events().await.unwrap();
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
+    let mut events = fleet.client("watcher").await.events().await.unwrap();
     let old = a.lock("article:12").holder("user:20").await.unwrap();
     let new = b.lock("article:12").holder("user:21").force().await.unwrap();
     assert!(new.token() > old.token());
@@ -63,7 +63,7 @@ pub async fn force_takes_it_over(fleet: &Fleet) {
 }
 
 pub async fn refresh_begins_the_ttl_anew(fleet: &Fleet) {
-    let a = fleet.client("a");
+    let a = fleet.client("a").await;
     assert!(lock(&a, "article:12", "user:20", MS(60_000)).await);
     let before = deadline(&a, "article:12").await;
     a.renew_held_by("article:12", "user:20", MS(90_000)).await.unwrap();
@@ -71,14 +71,14 @@ pub async fn refresh_begins_the_ttl_anew(fleet: &Fleet) {
 }
 
 pub async fn refresh_of_nothing_does_nothing_and_says_so(fleet: &Fleet) {
-    let a = fleet.client("a");
+    let a = fleet.client("a").await;
     let refreshed = a.renew_held_by("article:12", "user:20", MS(60_000)).await;
     assert!(matches!(refreshed, Err(Error::NotHeld { holder: None, .. })), "{refreshed:?}");
     assert_eq!(locker(&a, "article:12").await, None);
 }
 
 pub async fn unlock_frees_it(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     assert!(lock(&a, "article:12", "user:20", MS(60_000)).await);
     b.release_held_by("article:12", "user:20").await.unwrap();
     assert!(lock(&b, "article:12", "user:21", MS(60_000)).await);
@@ -87,14 +87,14 @@ pub async fn unlock_frees_it(fleet: &Fleet) {
 }
 
 pub async fn unlock_of_nothing_does_nothing_and_says_so(fleet: &Fleet) {
-    let a = fleet.client("a");
+    let a = fleet.client("a").await;
     let unlocked = a.release_held_by("article:12", "user:20").await;
     assert!(matches!(unlocked, Err(Error::NotHeld { holder: None, .. })), "{unlocked:?}");
     assert_eq!(a.break_lock("article:12").await.unwrap(), None);
 }
 
 pub async fn the_locker_can_be_asked_for(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     assert_eq!(locker(&b, "article:12").await, None);
     assert!(lock(&a, "article:12", "user:20", MS(60_000)).await);
     assert_eq!(locker(&b, "article:12").await.as_deref(), Some("user:20"));
@@ -103,7 +103,7 @@ pub async fn the_locker_can_be_asked_for(fleet: &Fleet) {
 }
 
 pub async fn a_ttl_in_milliseconds(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     assert!(lock(&a, "article:12", "user:20", MS(150)).await);
     let lease = soon(b.lock("article:12").holder("user:21").into_future()).await.unwrap();
     assert_eq!(locker(&a, "article:12").await.as_deref(), Some("user:21"));
@@ -111,7 +111,7 @@ pub async fn a_ttl_in_milliseconds(fleet: &Fleet) {
 }
 
 pub async fn no_ttl_is_no_expiration(fleet: &Fleet) {
-    let a = fleet.client("a");
+    let a = fleet.client("a").await;
     let lease = a.try_lock("article:12").holder("user:20").no_expiry().await.unwrap().unwrap();
     lease.detach().await.unwrap();
     assert_eq!(a.inspect("article:12").await.unwrap().holding.unwrap().deadline, None);
@@ -119,15 +119,15 @@ pub async fn no_ttl_is_no_expiration(fleet: &Fleet) {
 }
 
 pub async fn the_prefix_separates(fleet: &Fleet) {
-    let one = fleet.client_with(|builder| builder.prefix("one:"));
-    let two = fleet.client_with(|builder| builder.prefix("two:"));
+    let one = fleet.client_with(|builder| builder.prefix("one:")).await;
+    let two = fleet.client_with(|builder| builder.prefix("two:")).await;
     assert!(lock(&one, "article:12", "user:20", MS(60_000)).await);
     assert!(lock(&two, "article:12", "user:21", MS(60_000)).await);
 }
 
 pub async fn events_of_lock_unlock_and_expire(fleet: &Fleet) {
-    let a = fleet.client("a");
-    let mut events = fleet.client("watcher").events().await.unwrap();
+    let a = fleet.client("a").await;
+    let mut events = fleet.client("watcher").await.events().await.unwrap();
     assert!(lock(&a, "article:12", "user:20", MS(60_000)).await);
     a.release_held_by("article:12", "user:20").await.unwrap();
     assert!(lock(&a, "article:12", "user:21", MS(200)).await);
@@ -145,7 +145,7 @@ pub async fn events_of_lock_unlock_and_expire(fleet: &Fleet) {
 }
 
 pub async fn close_waits_for_what_is_under_way(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let lease = a.lock("article:12").await.unwrap();
     let other = a.clone();
     let waiting = tokio::spawn(async move { other.lock("article:13").await.map(drop) });
@@ -159,7 +159,7 @@ pub async fn close_waits_for_what_is_under_way(fleet: &Fleet) {
 
 /// Nothing stays held for a ttl, nobody waits for ever.
 pub async fn close_ends_what_is_held(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let lease = a.lock("article:12").ttl(Duration::from_secs(3600)).await.unwrap();
     let taken = b.lock("article:13").await.unwrap();
     let other = a.clone();
@@ -173,7 +173,7 @@ pub async fn close_ends_what_is_held(fleet: &Fleet) {
 }
 
 pub async fn repaired_a_refused_contender_extends_nothing(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     assert!(lock(&a, "article:12", "user:20", MS(60_000)).await);
     let before = deadline(&a, "article:12").await;
     assert!(!lock(&b, "article:12", "user:21", MS(600_000)).await);
@@ -183,7 +183,7 @@ pub async fn repaired_a_refused_contender_extends_nothing(fleet: &Fleet) {
 }
 
 pub async fn repaired_a_stranger_cannot_unlock(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     assert!(lock(&a, "article:12", "user:20", MS(60_000)).await);
     match b.release_held_by("article:12", "user:21").await {
         Err(Error::NotHeld { holder, .. }) => assert_eq!(holder.unwrap().as_str(), "user:20"),
@@ -193,7 +193,7 @@ pub async fn repaired_a_stranger_cannot_unlock(fleet: &Fleet) {
 }
 
 pub async fn repaired_a_stranger_cannot_refresh(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     assert!(lock(&a, "article:12", "user:20", MS(60_000)).await);
     let before = deadline(&a, "article:12").await;
     assert!(b.renew_held_by("article:12", "user:21", MS(600_000)).await.is_err());
@@ -202,8 +202,8 @@ pub async fn repaired_a_stranger_cannot_refresh(fleet: &Fleet) {
 
 /// Nobody polls for it, nobody touches the key.
 pub async fn repaired_an_expiry_is_told_untouched(fleet: &Fleet) {
-    let a = fleet.client("a");
-    let mut events = fleet.client("watcher").events().await.unwrap();
+    let a = fleet.client("a").await;
+    let mut events = fleet.client("watcher").await.events().await.unwrap();
     assert!(lock(&a, "article:12", "user:20", MS(200)).await);
     assert_eq!(next(&mut events).await.kind.word(), "locked");
     let expired = next(&mut events).await;

@@ -10,6 +10,8 @@ mod locksmith;
 mod locky;
 mod process_locker;
 mod redis_reservation;
+#[path = "../support/redis_server.rs"]
+mod redis_server;
 
 use fleet::Fleet;
 
@@ -55,7 +57,7 @@ macro_rules! seeds {
 }
 
 seeds! {
-    stores: memory;
+    stores: memory, local, redis;
     locksmith: one_lock_for_the_whole_application, an_empty_key_locks_nothing, waits_until_it_is_there,
         release_lets_the_next_in, the_timeout_is_the_life_of_the_lease, the_prefix_is_put_before_every_key,
         a_cache_is_filled_once, repaired_served_in_order_not_by_poll, repaired_the_stores_clock_decides,
