@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use soloist::{Client, Error, Told};
 
 const ARTICLE: &str = "example:article:12";
-const TTL: Duration = Duration::from_millis(400);
+const TTL: Duration = Duration::from_secs(1);
 
 #[tokio::main]
 async fn main() -> soloist::Result<()> {

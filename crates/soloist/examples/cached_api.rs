@@ -2,14 +2,14 @@
 //!
 //! `cargo run --example cached_api`
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use soloist::Client;
+use tokio::sync::Mutex;
 
 /// Stands for the cache that all processes share.
-static CACHE: Mutex<Option<String>> = Mutex::new(None);
+static CACHE: Mutex<Option<String>> = Mutex::const_new(None);
 static CALLS: AtomicU32 = AtomicU32::new(0);
 
 async fn rate_limited_api() -> String {
@@ -18,21 +18,21 @@ async fn rate_limited_api() -> String {
     "12 °C, rain".into()
 }
 
-fn look() -> Option<String> {
-    CACHE.lock().unwrap().clone()
+async fn look() -> Option<String> {
+    CACHE.lock().await.clone()
 }
 
 async fn weather(client: &Client) -> soloist::Result<String> {
-    if let Some(cached) = look() {
+    if let Some(cached) = look().await {
         return Ok(cached);
     }
     // The lease renews itself for as long as the API takes, and ends with its ttl if this process dies.
     let lease = client.lock("example:weather").ttl(Duration::from_secs(120)).await?;
-    let answer = match look() {
+    let answer = match look().await {
         Some(cached) => cached, // filled while we stood in line
         None => rate_limited_api().await,
     };
-    *CACHE.lock().unwrap() = Some(answer.clone());
+    *CACHE.lock().await = Some(answer.clone());
     lease.release().await?;
     Ok(answer)
 }

@@ -11,7 +11,7 @@ const KEY: &str = "example:active-node";
 /// The active node: works until it is killed. A detached lease is what a killed machine leaves behind on a
 /// Redis: held by nobody who could renew it, until its ttl has passed.
 async fn active(client: &Client) -> soloist::Result<FencingToken> {
-    let lease = client.lock(KEY).holder("node-1").ttl(Duration::from_millis(500)).await?;
+    let lease = client.lock(KEY).holder("node-1").ttl(Duration::from_secs(1)).await?;
     let token = lease.token();
     println!("node-1 is active");
     lease.run_until_lost(tokio::time::sleep(Duration::from_millis(100))).await?;

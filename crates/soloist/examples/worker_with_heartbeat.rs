@@ -8,7 +8,7 @@ use std::time::Duration;
 use soloist::{Client, Error};
 
 const RESOURCE: &str = "example:resource";
-const TTL: Duration = Duration::from_millis(300);
+const TTL: Duration = Duration::from_millis(500);
 
 async fn work(time: Duration) -> &'static str {
     tokio::time::sleep(time).await;

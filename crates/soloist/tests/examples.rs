@@ -1,6 +1,9 @@
 //! Every example runs, ends by itself, and does what it says.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[path = "support/redis_server.rs"]
+mod redis_server;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
@@ -82,6 +85,18 @@ async fn run_all_on(store: &str) {
 #[tokio::test]
 async fn in_memory() {
     run_all_on("memory:").await;
+}
+
+#[tokio::test]
+async fn on_the_local_store() {
+    let folder = tempfile::tempdir().unwrap();
+    run_all_on(&format!("local:{}", folder.path().join("store").display())).await;
+}
+
+#[tokio::test]
+async fn on_redis() {
+    let server = redis_server::RedisServer::start();
+    run_all_on(&server.url()).await;
 }
 
 #[test]
