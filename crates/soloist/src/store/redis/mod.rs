@@ -202,7 +202,8 @@ impl Store for RedisStore {
         };
         let Answered { value, sent, .. } = self.link.call(&self.scripts.acquire, &build).await?;
         let (answer, now) = self.read(answer::acquired(value))?;
-        if !matches!(answer, Answer::Queued(_)) {
+        // A try that finds the key busy may be that of a request which stands in line, and goes on to.
+        if matches!(answer, Answer::Granted(_) | Answer::Done(_)) {
             self.hub.forget(request.ticket);
         }
         Ok(Reply::new(answer, sent, now))

@@ -95,6 +95,9 @@ end
 -- Hands the key to the next waiter who lives, if it is free. A wake-up that nobody hears shows that the
 -- waiter is gone. The asker is alive for certain and hears its grant as the answer: its token and ttl.
 local function hand_over(state, asker)
+  -- To pop is to write, even from an empty line; and where nothing is written before, a full memory refuses
+  -- the new lease, as it should.
+  if state.held or redis.call('LLEN', state.queue) == 0 then return false end
   while not state.held do
     local waiter = redis.call('LPOP', state.queue)
     if not waiter then return false end
