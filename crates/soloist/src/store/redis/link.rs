@@ -16,6 +16,7 @@ use super::scripts::Verb;
 use super::trouble::Trouble;
 use crate::clock::Moment;
 use crate::error::{Error, Result};
+use crate::observe;
 use crate::store::hub::Hub;
 
 /// How the connection is.
@@ -156,14 +157,17 @@ impl Link {
 
     /// Drops a connection. One that owes a reply is never used again.
     fn lost(&self, broken: u64, error: Error) -> Error {
-        tracing::warn!(store = %self.store, %error, "the connection is lost");
-        self.state.send_if_modified(|state| {
+        let lost = self.state.send_if_modified(|state| {
             let current = matches!(state, State::Up { generation, .. } if *generation == broken);
             if current {
                 *state = State::Down { error: error.clone(), told: false };
             }
             current
         });
+        // One connection is lost once, however many requests it carried.
+        if lost {
+            observe::connection_lost(&self.store, "verbs", &error);
+        }
         error
     }
 
@@ -247,7 +251,10 @@ async fn keep_up(
                     generation += 1;
                     State::Up { generation, connection }
                 }
-                Err((error, told)) => State::Down { error, told },
+                Err((error, told)) => {
+                    observe::not_connected(&store, "verbs", &error);
+                    State::Down { error, told }
+                }
             };
             let up = matches!(next, State::Up { .. });
             state.send_if_modified(|state| {
@@ -258,7 +265,7 @@ async fn keep_up(
                 open
             });
             if up {
-                tracing::info!(%store, "connected again");
+                observe::connected_again(&store, "verbs");
                 hub.look_all(true);
                 break;
             }
