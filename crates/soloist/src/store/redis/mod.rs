@@ -5,6 +5,7 @@
 mod address;
 mod answer;
 mod backoff;
+pub mod bridge;
 mod greeting;
 mod keys;
 mod link;
