@@ -260,11 +260,12 @@ impl Store for LocalStore {
             let done = table.keys.get(&publication.key).and_then(|state| state.done.as_ref());
             (published, done.is_some_and(|done| transaction::aside_of(&done.body) == aside))
         };
-        let ((published, taken), _) = self.core.on_key(&key, verb).await?;
+        let done = self.core.on_key(&key, verb).await;
+        let taken = done.as_ref().is_ok_and(|((_, taken), _)| *taken);
         if let Some(id) = aside.filter(|_| !taken) {
             results::remove(&self.core.folder, id);
         }
-        Ok(published)
+        done.map(|((published, _), _)| published)
     }
 
     async fn forget(&self, key: &Key) -> Result<bool> {

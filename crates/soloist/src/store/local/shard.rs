@@ -21,6 +21,12 @@ const SLOT_OFFSET: u64 = 1 << 30;
 /// What each slot has on disk from the beginning, so that small tables never need more of a full disk.
 const LEAST_ROOM: u64 = 4096;
 
+/// Without noting when it was read: that would cost more than the reading. (The file is ours: allowed.)
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const OPEN: OFlags = OFlags::RDWR.union(OFlags::NOATIME);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const OPEN: OFlags = OFlags::RDWR;
+
 /// The shard of a key: FNV-1a, 64 bits, folded. Part of the file format: all versions must agree.
 pub(super) fn shard_of(key: &Key) -> u16 {
     let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -75,10 +81,10 @@ impl Shard {
         if self.file.is_none() {
             self.content = None;
             self.room = LEAST_ROOM;
-            let file = match folder.shards.file(&self.name, OFlags::RDWR) {
+            let file = match folder.shards.file(&self.name, OPEN) {
                 Err(Errno::NOENT) => {
                     self.create(folder)?;
-                    folder.shards.file(&self.name, OFlags::RDWR)
+                    folder.shards.file(&self.name, OPEN)
                 }
                 other => other,
             };
