@@ -13,6 +13,8 @@ mod peer;
 mod pure;
 mod steps;
 mod stores;
+#[path = "../support/mod.rs"]
+mod support;
 
 /// How many cases: `usual`, or many times that for a soak.
 fn cases(usual: u32) -> u32 {
