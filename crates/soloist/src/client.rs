@@ -12,10 +12,12 @@ use crate::lease::LeaseId;
 use crate::limits;
 use crate::lock::{Lock, TryLock};
 use crate::name::{FencingToken, Holder, Key};
-use crate::once::Once;
+use crate::once::{Once, value_of};
+use crate::payload::Payload;
 use crate::place::Place;
 use crate::protocol::{KeyInfo, Released, Renewal, Renewed, Request, Ttl, Who};
 use crate::store::{EventStream, Store};
+use crate::watch;
 
 /// A connection to a store, and the background task that keeps its leases. Clones share both.
 ///
@@ -233,6 +235,29 @@ impl Client {
         }
     }
 
+    /// The result that is kept for a key, without waiting for one or computing it.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when an error is kept, [`Error::BadResult`] when it cannot be decoded, or the
+    /// store's.
+    ///
+    /// # Cancel safety
+    /// Safe: it changes nothing.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// assert_eq!(client.result::<u32>("answer").await?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn result<T: Payload>(&self, key: impl AsRef<str>) -> Result<Option<T>> {
+        let key = Key::new(key)?;
+        let outcome = self.store().result(&key).await?;
+        outcome.map(|outcome| value_of(key, outcome)).transpose()
+    }
+
     /// Drops the result that is kept for a key. A flight that is under way is not kept either: those who
     /// wait for it compute anew. Answers whether a result was kept.
     ///
@@ -289,7 +314,8 @@ impl Client {
     }
 
     /// What happens to all keys from now on, each key's events in order. Where events were missed (the
-    /// connection was cut, the reader too slow) the stream says so.
+    /// connection was cut, the reader too slow) the stream says so. A lease that ends unreleased is told
+    /// within a second, even when nobody asks for its key, as long as the stream is read.
     ///
     /// # Errors
     /// The store's.
@@ -312,7 +338,7 @@ impl Client {
     /// # }
     /// ```
     pub async fn events(&self) -> Result<EventStream> {
-        self.store().events().await
+        watch::in_time(Arc::clone(self.store())).await
     }
 
     /// The name under which this client holds keys, unless a request says otherwise.

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::kept::Kept;
 use crate::name::{Key, Ticket};
@@ -45,7 +45,9 @@ impl Keeper {
     /// and leases end by their ttl.
     pub(crate) fn start(store: Arc<dyn Store>) -> Self {
         let (orders, inbox) = mpsc::unbounded_channel();
-        tokio::spawn(run(store, inbox));
+        // Listening begins here, not in the task: a notice may come before its first poll.
+        let notices = store.notices();
+        tokio::spawn(run(store, inbox, notices));
         Keeper { orders }
     }
 
@@ -87,8 +89,11 @@ enum Ended {
     Cleanup,
 }
 
-async fn run(store: Arc<dyn Store>, mut inbox: mpsc::UnboundedReceiver<Order>) {
-    let mut notices = store.notices();
+async fn run(
+    store: Arc<dyn Store>,
+    mut inbox: mpsc::UnboundedReceiver<Order>,
+    mut notices: broadcast::Receiver<Notice>,
+) {
     let mut notices_open = true;
     let mut renewals = Renewals::default();
     let mut work: FuturesUnordered<BoxFuture<'static, Ended>> = FuturesUnordered::new();

@@ -135,7 +135,7 @@ impl Lead {
         }
         let (key, ticket) = (self.lease.key().clone(), self.lease.kept().ticket);
         let publication = Publication { key, ticket, kind, body: Body::Inline(bytes), keep };
-        let published = self.lease.store().publish(&publication).await?;
+        let published = self.publish_until_lost(&publication).await?;
         self.lease.finish();
         match published {
             Published::Published => {
@@ -149,6 +149,24 @@ impl Lead {
             // others compute anew.
             Published::Stale => Ok(()),
             Published::Refused(_) => Err(self.lease.kept().lost_error(Loss::Gone)),
+        }
+    }
+}
+
+impl Lead {
+    /// Work was done: while the lease lives, a store that is away is asked again. The same publication is
+    /// the same, however often it is asked for.
+    async fn publish_until_lost(&self, publication: &Publication) -> Result<Published> {
+        let mut pause = Duration::from_millis(20);
+        loop {
+            match self.lease.store().publish(publication).await {
+                Err(Error::Unavailable { store, why }) if !self.lease.is_lost() => {
+                    tracing::warn!(key = %publication.key, store, why, "publishing failed; trying again");
+                }
+                published => return published,
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
         }
     }
 }

@@ -20,6 +20,7 @@ mod payload;
 mod place;
 pub mod protocol;
 pub mod store;
+mod watch;
 
 pub use builder::ClientBuilder;
 pub use client::Client;

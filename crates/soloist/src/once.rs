@@ -208,7 +208,7 @@ enum Seat {
     Done(Outcome),
 }
 
-fn value_of<T: Payload>(key: Key, outcome: Outcome) -> Result<T> {
+pub(crate) fn value_of<T: Payload>(key: Key, outcome: Outcome) -> Result<T> {
     let Body::Inline(bytes) = outcome.body else {
         let why = "the store did not fetch it".into();
         return Err(Error::BadResult { key, verb: "decoded", why });

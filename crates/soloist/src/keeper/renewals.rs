@@ -1,6 +1,6 @@
 //! Which leases are due, and what came of asking.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,12 @@ use crate::store::Store;
 #[derive(Debug, Default)]
 pub(super) struct Renewals {
     leases: HashMap<Ticket, Entry>,
+    /// Losses of leases that are not here yet: the message about one can overtake its own grant.
+    early: VecDeque<(Ticket, Loss)>,
 }
+
+/// How many early losses are remembered. Most are of leases that were ended by their owners.
+const MOST_EARLY: usize = 256;
 
 #[derive(Debug)]
 struct Entry {
@@ -50,6 +55,10 @@ fn pause(ttl: Ttl) -> Option<Duration> {
 
 impl Renewals {
     pub(super) fn add(&mut self, kept: Arc<Kept>, confirm: bool) {
+        if let Some((_, loss)) = self.early.iter().find(|(ticket, _)| *ticket == kept.ticket) {
+            kept.lose(loss.clone());
+            return;
+        }
         let now = Moment::now();
         let due = if confirm { Some(now) } else { pause(kept.ttl()).map(|pause| now.after(pause)) };
         self.leases.insert(kept.ticket, Entry { kept, due, asking: false });
@@ -62,7 +71,10 @@ impl Renewals {
     pub(super) fn lost(&mut self, ticket: Ticket, loss: Loss) {
         if let Some(entry) = self.leases.remove(&ticket) {
             entry.kept.lose(loss);
+            return;
         }
+        self.early.truncate(MOST_EARLY - 1);
+        self.early.push_front((ticket, loss));
     }
 
     /// Makes every lease due, also those that never end by themselves: they may have been taken over.

@@ -10,7 +10,9 @@ use tokio::sync::broadcast;
 use super::{EventStream, Notice, Reply, Store, Told};
 use crate::error::{Error, Result};
 use crate::name::{Key, Ticket};
-use crate::protocol::{KeyInfo, Left, Publication, Published, Released, Renewal, Renewed, Request, Who};
+use crate::protocol::{
+    KeyInfo, Left, Outcome, Publication, Published, Released, Renewal, Renewed, Request, Who,
+};
 
 /// Another store, seen through a prefix.
 #[derive(Debug)]
@@ -92,6 +94,10 @@ impl Store for PrefixStore {
         self.up(self.inner.touch(&self.down(key)?).await)
     }
 
+    async fn result(&self, key: &Key) -> Result<Option<Outcome>> {
+        self.up(self.inner.result(&self.down(key)?).await)
+    }
+
     async fn inspect(&self, key: &Key) -> Result<KeyInfo> {
         let info = self.up(self.inner.inspect(&self.down(key)?).await)?;
         Ok(KeyInfo { key: key.clone(), ..info })
@@ -116,6 +122,10 @@ impl Store for PrefixStore {
             std::future::ready(told)
         };
         Ok(self.inner.events().await?.filter_map(short).boxed())
+    }
+
+    fn leases_end_with_sessions(&self) -> bool {
+        self.inner.leases_end_with_sessions()
     }
 
     fn notices(&self) -> broadcast::Receiver<Notice> {
