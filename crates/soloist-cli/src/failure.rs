@@ -88,6 +88,13 @@ impl From<Error> for Failure {
             Error::BadResult { key, .. } => Some(format!("`soloist forget {key}` has it computed again")),
             error => error.hint().map(Into::into),
         };
-        Failure { code, message: error.to_string(), hint }
+        let message = match &error {
+            // In the words of the flags.
+            Error::BadDuration { what, range, .. } => {
+                format!("--{what}: {}", range.replace("no_expiry", "--no-expiry"))
+            }
+            error => error.to_string(),
+        };
+        Failure { code, message, hint }
     }
 }

@@ -21,10 +21,10 @@ Examples:
   soloist ls";
 
 pub(crate) const RUN: &str = "\
-The command has SOLOIST_KEY, SOLOIST_TOKEN, SOLOIST_HOLDER and SOLOIST_LEASE in its environment. Signals
-are passed on to its whole process group. If the lease is lost, the group is ended: TERM, and KILL after
---grace. If soloist itself is killed, the group is killed. What the command leaves running in the
-background when it ends is left alone, and runs without the lock.
+The command has SOLOIST_KEY, SOLOIST_TOKEN, SOLOIST_HOLDER and SOLOIST_LEASE in its environment.
+Signals are passed on to its whole process group. If the lease is lost, the group is ended: TERM,
+and KILL after --grace. If soloist itself is killed, the group is killed. What the command leaves
+running in the background when it ends is left alone, and runs without the lock.
 
 Examples:
   soloist run nightly-backup -- ./backup.sh           stand in line, then run
@@ -33,10 +33,10 @@ Examples:
   soloist run counter -- sh -c 'curl -d \"token=$SOLOIST_TOKEN\" https://example.org'";
 
 pub(crate) const ONCE: &str = "\
-The first who asks runs the command, with no input. Everybody who asks before it ends waits, and gets the
-same stdout, stderr and exit code, byte for byte. If the one who runs it is killed or interrupted, the next
-in line runs it. The key alone says what is asked for: whoever asks with another command gets the first
-one's result.
+The first who asks runs the command, with no input. Everybody who asks before it ends waits, and
+gets the same stdout, stderr and exit code, byte for byte. If the one who runs it is killed or
+interrupted, the next in line runs it. The key alone says what is asked for: whoever asks with
+another command gets the first one's result.
 
 Examples:
   soloist once report -- ./build-report.sh            20 of these at a time run it once
@@ -45,8 +45,8 @@ Examples:
   soloist once build --on-error retry --wait 2m -- make";
 
 pub(crate) const LOCK: &str = "\
-The lease lives for its ttl; `soloist renew` prolongs it. Whoever has the printed text can renew and
-release it.
+The lease lives for its ttl; `soloist renew` prolongs it. Whoever has the printed text can renew
+and release it.
 
 Examples:
   lease=$(soloist lock article:12 --ttl 5m)
@@ -84,8 +84,8 @@ Examples:
   soloist ls --json | jq -r 'select(.waiting > 3) | .key'";
 
 pub(crate) const WATCH: &str = "\
-Events: locked, released, expired, taken_over, broken, published, failed, forgotten; and missed, where some
-could not be heard.
+Events: locked, released, expired, taken_over, broken, published, failed, forgotten; and missed,
+where some could not be heard.
 
 Examples:
   soloist watch

@@ -70,7 +70,7 @@ fn begin() -> Outcome {
 async fn perform(cli: Cli) -> Outcome {
     let mut builder = Client::builder().ttl(DEFAULT_TTL).prefix(cli.global.prefix.unwrap_or_default());
     if let Verb::Once(once) = &cli.verb {
-        builder = builder.max_result(once.max_output);
+        builder = builder.max_result(recording::longest(once.max_output));
     }
     let client = builder.connect(cli.global.store.as_deref().unwrap_or_default()).await?;
     let json = cli.global.json;
