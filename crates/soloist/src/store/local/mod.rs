@@ -1,1 +1,322 @@
-//! Several processes on one machine, no server.
+//! Several processes on one machine, no server and no daemon.
+//!
+//! The state is kept in shard files that every process reads and writes under a file lock, running the same
+//! pure machine. Wake-ups go through one FIFO a session, which is also how the end of a process is noticed:
+//! at once, and by the word of the operating system. Locks do not survive a reboot.
+
+mod boot;
+mod events;
+mod fifo;
+mod folder;
+mod line;
+mod peers;
+mod results;
+mod shard;
+mod slot;
+mod sweep;
+mod transaction;
+mod watch;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tokio::net::unix::pipe;
+use tokio::runtime::Handle;
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+
+use self::fifo::{Heard, Reader};
+use self::folder::{Folder, failed};
+use self::peers::Message;
+use self::shard::{SHARDS, shard_of};
+use self::transaction::{Core, Touches};
+use self::watch::Watches;
+use super::hub::Hub;
+use super::memory::StoreClock;
+use super::{EventStream, Notice, Reply, Store, waiting};
+use crate::clock::Moment;
+use crate::error::{Error, Result};
+use crate::name::{Key, Session, Ticket};
+use crate::protocol::{
+    Answer, Body, KeyInfo, Left, Mode, Publication, Published, Released, Renewal, Renewed, Request, Step,
+    Table, Wake, Who,
+};
+
+/// How often the file of a result may be missing before it counts as lost, not as just replaced.
+const RESULT_TRIES: u32 = 3;
+
+/// How a local store is opened.
+#[derive(Clone, Debug, Default)]
+pub struct LocalOptions {
+    /// The folder; `None` is `$XDG_STATE_HOME/soloist`, else `~/.local/state/soloist`, for root
+    /// `/var/lib/soloist`.
+    pub path: Option<PathBuf>,
+    /// Another clock than the folder's own, for tests.
+    pub clock: Option<StoreClock>,
+}
+
+/// A store shared by the processes of one machine.
+#[derive(Debug)]
+pub struct LocalStore {
+    name: String,
+    core: Arc<Core>,
+    watches: Arc<Watches>,
+    open: Mutex<Option<Open>>,
+}
+
+/// What ends with the session.
+#[derive(Debug)]
+struct Open {
+    fifo: Arc<pipe::Receiver>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl LocalStore {
+    /// Opens the store in this folder, or in the default one: `$XDG_STATE_HOME/soloist`, else
+    /// `~/.local/state/soloist`, for root `/var/lib/soloist`. To be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] when the folder cannot be used: it is not ours alone, or on a network file system.
+    pub fn open(path: Option<&Path>) -> Result<Self> {
+        Self::open_with(LocalOptions { path: path.map(Path::to_path_buf), clock: None })
+    }
+
+    /// Opens a store with options. To be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// As [`LocalStore::open`].
+    pub fn open_with(options: LocalOptions) -> Result<Self> {
+        let name = match &options.path {
+            Some(path) => format!("local:{}", path.display()),
+            None => "local:".into(),
+        };
+        let Ok(runtime) = Handle::try_current() else {
+            return Err(Error::Unavailable {
+                store: name,
+                why: "it was opened outside of a tokio runtime".into(),
+            });
+        };
+        let folder = Arc::new(Folder::open(options.path.as_deref())?);
+        let clock = options.clock.map_or_else(|| folder.clock(), Ok)?;
+        let session = Session::mint();
+        let fifo = Arc::new(fifo::create(&folder.sessions, &session.to_string())?);
+        let hub = Arc::new(Hub::new());
+        let core = Arc::new(Core::new(Arc::clone(&folder), clock, session, Arc::clone(&hub)));
+        let listening = runtime.spawn(listen(Arc::clone(&fifo), Arc::clone(&hub)));
+        let mut tasks = vec![listening];
+        tasks.extend(sweep::begin(&core, &runtime));
+        let watches = Watches::new(hub, runtime);
+        Ok(LocalStore { name, core, watches, open: Mutex::new(Some(Open { fifo, tasks })) })
+    }
+
+    fn open_part(&self) -> std::sync::MutexGuard<'_, Option<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the session. Its FIFO loses its name at once: from then on nobody takes it for alive, even
+    /// before the last descriptor is closed. That in turn wakes those who watch it.
+    fn end(&self) -> Vec<JoinHandle<()>> {
+        self.core.closed.store(true, Ordering::Release);
+        self.watches.close();
+        let Some(Open { fifo, tasks }) = self.open_part().take() else { return Vec::new() };
+        self.core.folder.sessions.remove(&self.core.session.to_string());
+        self.core.hub.close();
+        drop(fifo);
+        tasks.iter().for_each(JoinHandle::abort);
+        tasks
+    }
+
+    /// Asks once; a result that stands aside is still there.
+    async fn ask(&self, request: &Request) -> Result<Reply> {
+        if request.mode == Mode::Line {
+            self.core.hub.listen(request.ticket).ok_or(Error::Closed)?;
+        }
+        let sent = Moment::now();
+        let (asked, session) = (request.clone(), self.core.session);
+        let verb = move |table: &mut Table, step: &mut Step<'_>| {
+            let answer = table.acquire(&asked, session, step);
+            let watch = match (&answer, table.keys.get(&asked.key)) {
+                (Answer::Queued(_), Some(state)) => line::to_watch(state, asked.ticket, step.alive),
+                _ => None,
+            };
+            (answer, watch)
+        };
+        let ((answer, watch), now) = self.core.on_key(&request.key, verb).await?;
+        if matches!(answer, Answer::Queued(_)) {
+            // One's own session ends with the waiter itself.
+            let watch = watch.filter(|session| *session != self.core.session);
+            self.watches.watch(&self.core.folder, request.ticket, watch);
+        } else {
+            self.stop_listening(request.ticket);
+        }
+        Ok(Reply::new(answer, sent, now))
+    }
+
+    fn stop_listening(&self, ticket: Ticket) {
+        self.watches.unwatch(ticket);
+        self.core.hub.forget(ticket);
+    }
+}
+
+/// Delivers what other sessions say.
+async fn listen(fifo: Arc<pipe::Receiver>, hub: Arc<Hub>) {
+    let mut reader = Reader::<Message>::new(&*fifo);
+    loop {
+        match reader.next(&fifo).await {
+            Ok(Heard::Record(Message::Look(ticket))) => hub.tell(ticket, Wake::Look),
+            Ok(Heard::Record(Message::Lost(ticket, ending))) => hub.tell(ticket, Wake::Lost(ending.into())),
+            Ok(Heard::Lossy) => hub.look_all(true),
+            Err(error) => {
+                // It is open for writing here, so there is no end of file: the runtime is shutting down.
+                tracing::debug!(%error, "no more wake-ups are heard");
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for LocalStore {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[async_trait]
+impl Store for LocalStore {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn acquire(&self, request: &Request) -> Result<Reply> {
+        let mut missing = 0;
+        loop {
+            let mut reply = self.ask(request).await?;
+            let Answer::Done(outcome) = &mut reply.answer else { return Ok(reply) };
+            let body = std::mem::replace(&mut outcome.body, Body::Inline(Default::default()));
+            let id = transaction::aside_of(&body);
+            if let Some(body) = results::fetch(&self.core.folder, body).await? {
+                outcome.body = body;
+                return Ok(reply);
+            }
+            // The result was forgotten or replaced between the two looks: ask again.
+            missing += 1;
+            if let Some(id) = id.filter(|_| missing >= RESULT_TRIES) {
+                return Err(results::damaged(
+                    &self.core.folder,
+                    id,
+                    "is missing, though a result refers to it",
+                ));
+            }
+        }
+    }
+
+    async fn wait(&self, request: &Request, standing: Reply) -> Result<Reply> {
+        waiting::wait(self, &self.core.hub, request, standing).await
+    }
+
+    async fn leave(&self, key: &Key, ticket: Ticket) -> Result<Left> {
+        self.stop_listening(ticket);
+        let name = key.clone();
+        Ok(self.core.on_key(key, move |table, step| table.leave(&name, ticket, step)).await?.0)
+    }
+
+    async fn renew(&self, renewals: &[Renewal]) -> Result<Vec<Renewed>> {
+        let mut by_shard = std::collections::BTreeMap::<u16, Vec<usize>>::new();
+        for (at, renewal) in renewals.iter().enumerate() {
+            by_shard.entry(shard_of(&renewal.key)).or_default().push(at);
+        }
+        let mut answers = vec![None; renewals.len()];
+        for (shard, places) in by_shard {
+            let asked: Vec<Renewal> = places.iter().map(|at| renewals[*at].clone()).collect();
+            let mut keys: Vec<Key> = asked.iter().map(|renewal| renewal.key.clone()).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            let all = move |table: &mut Table, step: &mut Step<'_>| {
+                asked.iter().map(|renewal| table.renew(renewal, step)).collect::<Vec<_>>()
+            };
+            let (renewed, _) = self.core.transact(shard, Touches::Keys(keys), all).await?;
+            for (at, renewed) in places.into_iter().zip(renewed) {
+                answers[at] = Some(renewed);
+            }
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    async fn release(&self, key: &Key, who: &Who) -> Result<Released> {
+        let (name, who, by) = (key.clone(), who.clone(), self.core.session);
+        Ok(self.core.on_key(key, move |table, step| table.release(&name, &who, by, step)).await?.0)
+    }
+
+    async fn publish(&self, publication: &Publication) -> Result<Published> {
+        let body = results::put_aside(&self.core.folder, &publication.body).await?;
+        let aside = transaction::aside_of(&body);
+        let publication = Publication { body, ..publication.clone() };
+        let key = publication.key.clone();
+        let verb = move |table: &mut Table, step: &mut Step<'_>| {
+            let published = table.publish(&publication, step);
+            let done = table.keys.get(&publication.key).and_then(|state| state.done.as_ref());
+            (published, done.is_some_and(|done| transaction::aside_of(&done.body) == aside))
+        };
+        let done = self.core.on_key(&key, verb).await;
+        let taken = done.as_ref().is_ok_and(|((_, taken), _)| *taken);
+        if let Some(id) = aside.filter(|_| !taken) {
+            results::remove(&self.core.folder, id);
+        }
+        done.map(|((published, _), _)| published)
+    }
+
+    async fn forget(&self, key: &Key) -> Result<bool> {
+        let name = key.clone();
+        Ok(self.core.on_key(key, move |table, step| table.forget(&name, step)).await?.0)
+    }
+
+    async fn touch(&self, key: &Key) -> Result<()> {
+        let name = key.clone();
+        self.core.on_key(key, move |table, step| table.touch(&name, step)).await.map(drop)
+    }
+
+    async fn inspect(&self, key: &Key) -> Result<KeyInfo> {
+        let name = key.clone();
+        let look = move |table: &mut Table, step: &mut Step<'_>| table.inspect(&name, step);
+        Ok(self.core.transact(shard_of(key), Touches::Nothing, look).await?.0)
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<KeyInfo>> {
+        let mut all = Vec::new();
+        for shard in (0..SHARDS).filter(|shard| !self.core.is_missing(*shard)) {
+            let prefix = prefix.to_owned();
+            let look = move |table: &mut Table, step: &mut Step<'_>| table.list(&prefix, step);
+            all.extend(self.core.transact(shard, Touches::Nothing, look).await?.0);
+        }
+        all.sort_by(|one: &KeyInfo, other| one.key.cmp(&other.key));
+        Ok(all)
+    }
+
+    async fn events(&self) -> Result<EventStream> {
+        match self.core.closed.load(Ordering::Acquire) {
+            true => Err(Error::Closed),
+            false => events::subscribe(&self.core.folder),
+        }
+    }
+
+    fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.core.hub.notices()
+    }
+
+    fn liveness(&self) -> Result<Option<OwnedFd>> {
+        let open = self.open_part();
+        let fifo = &open.as_ref().ok_or(Error::Closed)?.fifo;
+        let fd = fifo.as_fd().try_clone_to_owned();
+        fd.map(Some).map_err(|error| failed(&self.core.folder.sessions.path, "held open", error))
+    }
+
+    async fn close(&self) {
+        for task in self.end() {
+            // Aborted: this only waits until what it had open is closed.
+            let _ = task.await;
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! FIFOs: a channel to one process that the operating system closes when the process ends, however it ends.
+//!
+//! The reader holds its FIFO open for reading and writing. Whoever can open it for writing knows that the
+//! reader is alive; who cannot (ENXIO: no reader, ENOENT: no FIFO) knows that it is gone, for good, since its
+//! name is a random id. Every record is one write of less than PIPE_BUF bytes, so records never mix.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::net::unix::pipe;
+
+use super::folder::{Dir, FILE_MODE, failed};
+use crate::error::Result;
+use crate::name::Ticket;
+
+/// POSIX allows 512; all systems with a local store give 4096 (Linux) or 512 or more and our longest record,
+/// an event with a key and two holders, stays below 1,200.
+const LONGEST: usize = 4096;
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// It is in the FIFO.
+    Yes,
+    /// The FIFO is full: the reader has plenty to hear already.
+    Full,
+    /// The reader is gone.
+    Gone,
+}
+
+/// Makes the FIFO `name` and opens it for reading. Invariant: a FIFO that has its name has its reader, so
+/// that a sweep never takes a newborn for dead.
+pub(super) fn create(dir: &Dir, name: &str) -> Result<pipe::Receiver> {
+    let aside = format!(".new-{}", Ticket::mint());
+    let fail = |error: io::Error| {
+        dir.remove(&aside);
+        failed(&dir.path.join(name), "made", error)
+    };
+    make(dir, &aside).map_err(|error| fail(error.into()))?;
+    let fd = dir.file(&aside, OFlags::RDWR | OFlags::NONBLOCK).map_err(|error| fail(error.into()))?;
+    let receiver = pipe::Receiver::from_owned_fd_unchecked(fd).map_err(fail)?;
+    rustix::fs::renameat(&dir.fd, &aside, &dir.fd, name).map_err(|error| fail(error.into()))?;
+    Ok(receiver)
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn make(dir: &Dir, name: &str) -> rustix::io::Result<()> {
+    rustix::fs::mkfifoat(&dir.fd, name, FILE_MODE)
+}
+
+#[cfg(target_vendor = "apple")]
+fn make(dir: &Dir, name: &str) -> rustix::io::Result<()> {
+    // This system has no call for it without `unsafe`.
+    let made = std::process::Command::new("mkfifo").args(["-m", "600"]).arg(dir.path.join(name)).status();
+    if made.is_ok_and(|status| status.success()) { Ok(()) } else { Err(Errno::IO) }
+}
+
+/// Opens a FIFO for writing; `None` if its reader is gone. Any other failure tells nothing about the reader.
+pub(super) fn open(dir: &Dir, name: &str) -> rustix::io::Result<Option<OwnedFd>> {
+    match dir.file(name, OFlags::WRONLY | OFlags::NONBLOCK) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::NXIO | Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes one record.
+pub(super) fn send(fd: impl AsFd, record: &impl Serialize) -> Sent {
+    let mut bytes = vec![0; 2];
+    let encoded = postcard::to_io(record, &mut bytes).is_ok();
+    let len = bytes.len() - 2;
+    if !encoded || len + 2 > LONGEST {
+        return Sent::Full;
+    }
+    bytes[..2].copy_from_slice(&(len as u16).to_le_bytes());
+    match rustix::io::retry_on_intr(|| rustix::io::write(fd.as_fd(), &bytes)) {
+        Ok(_) => Sent::Yes,
+        Err(Errno::PIPE) => Sent::Gone,
+        Err(_) => Sent::Full,
+    }
+}
+
+/// How many bytes a FIFO has at least held when a writer found it full: whole pages less a longest record.
+pub(super) fn full_mark(fd: impl AsFd) -> usize {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let size = rustix::pipe::fcntl_getpipe_size(fd).unwrap_or(LONGEST);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let size = {
+        let _ = fd;
+        LONGEST
+    };
+    size / 3 * 2
+}
+
+/// Asks for a FIFO that holds much, as far as the system allows.
+pub(super) fn widen(fd: impl AsFd) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    // Refused to users who have many pipes; the usual size then has to do.
+    let _ = rustix::pipe::fcntl_setpipe_size(fd, 1 << 20);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = fd;
+}
+
+/// One thing read from a FIFO.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard<T> {
+    /// A record.
+    Record(T),
+    /// Records may have been lost: the FIFO was full, or something foreign was written into it.
+    Lossy,
+}
+
+/// The reading end, in records.
+#[derive(Debug)]
+pub(super) struct Reader<T> {
+    bytes: Vec<u8>,
+    heard: VecDeque<Heard<T>>,
+    /// Bytes read since the FIFO was last empty, or the mark last passed: after a writer has found the FIFO
+    /// full, reading what it held passes the mark.
+    burst: usize,
+    full_mark: usize,
+}
+
+impl<T: DeserializeOwned> Reader<T> {
+    pub(super) fn new(fd: impl AsFd) -> Self {
+        Reader { bytes: Vec::new(), heard: VecDeque::new(), burst: 0, full_mark: full_mark(fd) }
+    }
+
+    /// The next thing. Cancel safe: what was read stays until it is returned.
+    pub(super) async fn next(&mut self, fifo: &pipe::Receiver) -> io::Result<Heard<T>> {
+        loop {
+            if let Some(heard) = self.heard.pop_front() {
+                return Ok(heard);
+            }
+            fifo.readable().await?;
+            let mut chunk = [0; 16 * 1024];
+            match fifo.try_read(&mut chunk) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(len) => self.take(&chunk[..len]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.burst = 0,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn take(&mut self, chunk: &[u8]) {
+        self.bytes.extend_from_slice(chunk);
+        let mut at = 0;
+        while let Some(len) =
+            self.bytes.get(at..at + 2).map(|b| usize::from(u16::from_le_bytes([b[0], b[1]])))
+        {
+            let Some(record) = self.bytes.get(at + 2..at + 2 + len) else { break };
+            match postcard::from_bytes(record) {
+                Ok(record) => self.heard.push_back(Heard::Record(record)),
+                Err(_) => self.heard.push_back(Heard::Lossy),
+            }
+            at += 2 + len;
+        }
+        self.bytes.drain(..at);
+        self.burst += chunk.len();
+        if self.burst >= self.full_mark {
+            self.burst = 0;
+            self.heard.push_back(Heard::Lossy);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! One transaction on one shard: lock, read, run the machine, commit, tell.
+//!
+//! Invariant: from the lock to its return a transaction is one synchronous piece, so no dropped future and no
+//! cancelled task can leave it half done. What a kill can leave is either nothing or the whole.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
+
+use super::events::Subscribers;
+use super::folder::{Folder, failed};
+use super::line::Line;
+use super::peers::{Dead, Message, Peers};
+use super::results;
+use super::shard::{Content, SHARDS, Shard, shard_of};
+use crate::error::{Error, Loss, Result};
+use crate::event::Event;
+use crate::name::{Key, Session, Ticket};
+use crate::protocol::{Body, Effect, Micros, Step, Table, Wake};
+use crate::store::hub::Hub;
+use crate::store::memory::StoreClock;
+
+/// How often a busy lock is tried again at once: a transaction takes microseconds.
+const QUICK_TRIES: u32 = 32;
+
+/// What all the parts of one open store share.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) folder: Arc<Folder>,
+    pub(super) clock: StoreClock,
+    pub(super) session: Session,
+    pub(super) hub: Arc<Hub>,
+    pub(super) closed: AtomicBool,
+    dead: Dead,
+    subscribers: Subscribers,
+    shards: Vec<Arc<Mutex<Shard>>>,
+}
+
+/// Which keys a transaction may change.
+#[derive(Clone, Debug)]
+pub(super) enum Touches {
+    /// None: nothing is written.
+    Nothing,
+    /// These, all of the transaction's shard.
+    Keys(Vec<Key>),
+}
+
+impl Core {
+    pub(super) fn new(folder: Arc<Folder>, clock: StoreClock, session: Session, hub: Arc<Hub>) -> Self {
+        let shards = (0..SHARDS).map(|number| Arc::new(Mutex::new(Shard::new(number, &folder)))).collect();
+        let (closed, dead, subscribers) = (AtomicBool::new(false), Dead::default(), Subscribers::default());
+        Core { folder, clock, session, hub, closed, dead, subscribers, shards }
+    }
+
+    /// Runs a verb on one key.
+    pub(super) async fn on_key<T: Send + 'static>(
+        self: &Arc<Self>,
+        key: &Key,
+        verb: impl FnOnce(&mut Table, &mut Step<'_>) -> T + Send + 'static,
+    ) -> Result<(T, Micros)> {
+        self.transact(shard_of(key), Touches::Keys(vec![key.clone()]), verb).await
+    }
+
+    /// Whether no key of this shard was ever used.
+    pub(super) fn is_missing(&self, number: u16) -> bool {
+        let shard = self.shards[usize::from(number)].try_lock();
+        shard.is_ok_and(|shard| shard.is_missing(&self.folder))
+    }
+
+    /// Runs one step of the machine on one shard. Cancel safe: once it has begun it is carried through,
+    /// whether or not anybody still waits for the answer.
+    pub(super) async fn transact<T: Send + 'static>(
+        self: &Arc<Self>,
+        number: u16,
+        touches: Touches,
+        verb: impl FnOnce(&mut Table, &mut Step<'_>) -> T + Send + 'static,
+    ) -> Result<(T, Micros)> {
+        let mut shard = Arc::clone(&self.shards[usize::from(number)]).lock_owned().await;
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        for _ in 0..QUICK_TRIES {
+            if shard.lock(&self.folder, false)? {
+                return self.locked(number, &mut shard, &touches, verb);
+            }
+            std::thread::yield_now();
+        }
+        // Whoever has it is slow, or frozen. A thread of its own waits, one a shard at most: the runtime's
+        // blocking threads must stay free for other keys, and its shutdown must not wait for a frozen
+        // neighbour.
+        let (core, (answer, answered)) = (Arc::clone(self), oneshot::channel());
+        let work = move |mut shard: OwnedMutexGuard<Shard>| {
+            let done =
+                shard.lock(&core.folder, true).and_then(|_| core.locked(number, &mut shard, &touches, verb));
+            drop(shard);
+            // An error means that nobody waits for the answer any more.
+            let _ = answer.send(done);
+        };
+        std::thread::Builder::new()
+            .name("soloist-busy".into())
+            .spawn(move || work(shard))
+            .map_err(|error| failed(&self.folder.shards.path, "waited for", error))?;
+        answered.await.map_err(|_| Error::Closed)?
+    }
+
+    fn locked<T>(
+        &self,
+        number: u16,
+        shard: &mut Shard,
+        touches: &Touches,
+        verb: impl FnOnce(&mut Table, &mut Step<'_>) -> T,
+    ) -> Result<(T, Micros)> {
+        let peers = Peers::new(&self.folder, self.session, &self.dead);
+        let mut after = After::default();
+        let locked = Locked(shard);
+        let done = self.step(number, locked.0, touches, &peers, &mut after, verb);
+        drop(locked);
+        if done.is_ok() {
+            for (session, ticket, loss) in after.lost {
+                if session == self.session {
+                    self.hub.tell(ticket, Wake::Lost(loss));
+                } else {
+                    peers.tell(session, &Message::Lost(ticket, loss.into()));
+                }
+            }
+            for id in after.unreferenced {
+                results::remove(&self.folder, id);
+            }
+        }
+        done
+    }
+
+    fn step<T>(
+        &self,
+        number: u16,
+        shard: &mut Shard,
+        touches: &Touches,
+        peers: &Peers<'_>,
+        after: &mut After,
+        verb: impl FnOnce(&mut Table, &mut Step<'_>) -> T,
+    ) -> Result<(T, Micros)> {
+        let mut content = shard.load()?;
+        let now = self.clock.now();
+        let mut step = Step::new(now, peers);
+        let keys = match touches {
+            Touches::Nothing => {
+                let answer = verb(&mut content.table, &mut step);
+                shard.keep(content);
+                return Ok((answer, now));
+            }
+            Touches::Keys(keys) => keys,
+        };
+        let before: Vec<Before> = keys.iter().map(|key| Before::of(&content, key)).collect();
+        let answer = verb(&mut content.table, &mut step);
+        let mut looks = Vec::new();
+        let mut events = Vec::new();
+        for effect in step.effects {
+            match effect {
+                Effect::Wake(session, ticket, Wake::Lost(loss)) => after.lost.push((session, ticket, loss)),
+                Effect::Wake(session, ticket, _) => looks.push((session, ticket)),
+                Effect::Event(event) => events.push(event),
+            }
+        }
+        for (key, before) in keys.iter().zip(&before) {
+            looks.extend(before.line.changed(content.table.keys.get(key), |session| peers.gone(session)));
+            after.unreferenced.extend(before.aside.filter(|_| aside(&content, key) != before.aside));
+        }
+        self.commit(number, shard, content, events, after, |core| {
+            for (session, ticket) in looks {
+                if session == core.session {
+                    core.hub.tell(ticket, Wake::Look);
+                } else {
+                    peers.tell(session, &Message::Look(ticket));
+                }
+            }
+        })?;
+        Ok((answer, now))
+    }
+
+    fn commit(
+        &self,
+        number: u16,
+        shard: &mut Shard,
+        mut content: Content,
+        events: Vec<Event>,
+        after: &mut After,
+        wake: impl FnOnce(&Self),
+    ) -> Result<()> {
+        let told = content.events;
+        let mut draft = shard.draft(&mut content, told + events.len() as u64)?;
+        if shard.must_grow(&draft) {
+            // Free first, grow after.
+            content.reuse(draft);
+            after.unreferenced.extend(drop_old_results(&mut content.table, self.clock.now()));
+            draft = shard.draft(&mut content, told + events.len() as u64)?;
+        }
+        if content.is(&draft) {
+            content.reuse(draft);
+            shard.keep(content);
+            return Ok(());
+        }
+        // A wake-up is only a hint to look, and whoever looks waits for this lock. So it is sent before the
+        // commit: a kill in between costs a look in vain, while one after the commit would leave a new
+        // holder that has not heard of it.
+        wake(self);
+        shard.commit(content, draft)?;
+        if !events.is_empty() {
+            self.subscribers.tell(&self.folder, number, told, events);
+        }
+        Ok(())
+    }
+}
+
+/// A locked shard: whatever happens, the lock is given back.
+struct Locked<'a>(&'a mut Shard);
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.0.unlock();
+    }
+}
+
+/// What is done once a transaction is committed and its lock returned.
+#[derive(Debug, Default)]
+struct After {
+    lost: Vec<(Session, Ticket, Loss)>,
+    unreferenced: Vec<Ticket>,
+}
+
+/// What is to be compared of a key, before and after a step.
+#[derive(Debug)]
+struct Before {
+    line: Line,
+    aside: Option<Ticket>,
+}
+
+impl Before {
+    fn of(content: &Content, key: &Key) -> Self {
+        Before { line: Line::of(content.table.keys.get(key)), aside: aside(content, key) }
+    }
+}
+
+/// The file of a key's result, if it has one.
+fn aside(content: &Content, key: &Key) -> Option<Ticket> {
+    aside_of(&content.table.keys.get(key)?.done.as_ref()?.body)
+}
+
+pub(super) fn aside_of(body: &Body) -> Option<Ticket> {
+    match body {
+        Body::Aside { id, .. } => Some(*id),
+        Body::Inline(_) => None,
+    }
+}
+
+/// Drops the results whose time has passed, of keys that nobody has touched since; any step on such a key
+/// would do the same. Answers which files they had.
+pub(super) fn drop_old_results(table: &mut Table, now: Micros) -> Vec<Ticket> {
+    let mut files = Vec::new();
+    table.keys.retain(|_, state| {
+        if let Some(done) = state.done.take_if(|done| done.gone_at() <= now) {
+            files.extend(aside_of(&done.body));
+        }
+        !state.is_idle()
+    });
+    files
+}

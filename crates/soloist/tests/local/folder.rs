@@ -1,0 +1,140 @@
+//! The folder: what is refused, and what a damaged file does.
+
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use soloist::store::local::{LocalOptions, LocalStore};
+use soloist::store::memory::StoreClock;
+use soloist::{Error, Store};
+
+use crate::asking::{base, granted, hold, key, lock, open, release};
+
+fn refused(path: &Path, why: &str) {
+    let error = LocalStore::open(Some(path)).unwrap_err();
+    assert!(matches!(error, Error::Folder { .. }), "{error:?}");
+    assert!(error.to_string().contains(why), "{error}");
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    assert!(error.hint().is_some());
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_ours_alone_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let open_to_all = dir.path().join("open");
+    std::fs::create_dir(&open_to_all).unwrap();
+    std::fs::set_permissions(&open_to_all, std::fs::Permissions::from_mode(0o755)).unwrap();
+    refused(&open_to_all, "open to others");
+    let ours = dir.path().join("ours");
+    open(&ours);
+    assert_eq!(std::fs::metadata(&ours).unwrap().permissions().mode() & 0o777, 0o700);
+    let link = dir.path().join("link");
+    symlink(&ours, &link).unwrap();
+    refused(&link, "not a folder");
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    refused(&file, "not a folder");
+    if rustix::process::geteuid().is_root() {
+        let theirs = dir.path().join("theirs");
+        std::fs::create_dir(&theirs).unwrap();
+        std::fs::set_permissions(&theirs, std::fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::chown(&theirs, Some(12345), None).unwrap();
+        refused(&theirs, "belongs to user 12345");
+    }
+}
+
+#[test]
+fn outside_of_a_runtime_the_store_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = LocalStore::open(Some(&base(&dir))).unwrap_err();
+    assert!(error.to_string().contains("runtime"), "{error}");
+}
+
+/// The only shard file of a store that has used one key.
+fn shard(base: &Path) -> PathBuf {
+    let boot = std::fs::read_dir(base).unwrap().next().unwrap().unwrap().path();
+    let mut shards: Vec<_> =
+        std::fs::read_dir(boot.join("s")).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(shards.len(), 1);
+    shards.remove(0)
+}
+
+/// Spoils a byte behind the head of a slot, as a write that was cut off does.
+fn tear(file: &Path, slot: u64) {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, (slot << 30) + 41).unwrap();
+    file.write_all_at(&[byte[0] ^ 0xff], (slot << 30) + 41).unwrap();
+}
+
+#[tokio::test]
+async fn a_torn_write_never_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let request = lock("a");
+    let (one, other) = (open(&base(&dir)), open(&base(&dir)));
+    // The file is made with slot 0; the grant goes to slot 1, the release to slot 0.
+    let token = hold(&one, &request).await.token;
+    release(&one, &request).await;
+    tear(&shard(&base(&dir)), 0);
+    let info = other.inspect(&key("a")).await.unwrap();
+    assert_eq!(info.holding.unwrap().token, token, "the release never was");
+    release(&other, &request).await;
+    let next = lock("a");
+    assert!(hold(&one, &next).await.token > token);
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_named_and_the_others_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&base(&dir));
+    hold(&store, &lock("a")).await;
+    let file = shard(&base(&dir));
+    for slot in [0, 1] {
+        tear(&file, slot);
+    }
+    let fresh = open(&base(&dir));
+    let error = fresh.acquire(&lock("a")).await.unwrap_err();
+    assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
+    assert!(error.hint().unwrap().contains("remove this file"));
+    hold(&fresh, &lock("b")).await;
+    // What the hint says helps, also for those who had the file open.
+    std::fs::remove_file(&file).unwrap();
+    granted(fresh.acquire(&lock("a")).await.unwrap());
+    assert!(matches!(store.acquire(&lock("a")).await.unwrap().answer, soloist::protocol::Answer::Queued(_)));
+}
+
+#[tokio::test]
+async fn the_dead_are_swept_and_the_clock_is_shared() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = open(&base(&dir));
+    let boot = std::fs::read_dir(base(&dir)).unwrap().next().unwrap().unwrap().path();
+    let past: String = boot.file_name().unwrap().to_str().unwrap().chars().rev().collect();
+    let machine = boot.file_name().unwrap().to_str().unwrap().split('-').next().unwrap();
+    let zeros = "-00000000-0000-0000-0000-000000000000";
+    std::fs::create_dir_all(base(&dir).join(format!("{machine}{zeros}/s"))).unwrap();
+    std::fs::create_dir_all(base(&dir).join(&past)).unwrap();
+    let dead = boot.join("p").join("0".repeat(32));
+    let made = std::process::Command::new("mkfifo").arg(&dead).status().unwrap();
+    assert!(made.success());
+    let other = open(&base(&dir));
+    assert!(!dead.exists());
+    assert!(!base(&dir).join(format!("{machine}{zeros}")).exists());
+    assert!(base(&dir).join(&past).exists(), "what is no boot of this machine stays");
+    assert_eq!(std::fs::read_dir(boot.join("p")).unwrap().count(), 2, "the living stay");
+    let read = |info: soloist::protocol::KeyInfo| info.now;
+    let first = read(one.inspect(&key("a")).await.unwrap());
+    let second = read(other.inspect(&key("a")).await.unwrap());
+    let third = read(one.inspect(&key("a")).await.unwrap());
+    assert!(first <= second && second <= third);
+}
+
+#[tokio::test]
+async fn a_test_can_drive_the_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = StoreClock::manual(1_000);
+    let options = LocalOptions { path: Some(base(&dir)), clock: Some(clock.clone()) };
+    let store = LocalStore::open_with(options).unwrap();
+    let request = soloist::protocol::Request { ttl: soloist::protocol::Ttl::Micros(50_000), ..lock("a") };
+    hold(&store, &request).await;
+    clock.advance(std::time::Duration::from_millis(51));
+    assert_eq!(store.inspect(&key("a")).await.unwrap().holding, None);
+}

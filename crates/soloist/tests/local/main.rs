@@ -1,0 +1,8 @@
+//! The local store as several processes use it: real folders, real second processes, real kills.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod asking;
+mod child;
+mod crash;
+mod folder;
+mod store;
