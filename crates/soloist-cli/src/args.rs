@@ -75,10 +75,10 @@ pub(crate) struct LockArgs {
     /// What to lock: any text of 1 to 512 bytes
     pub(crate) key: String,
     /// How long the lease lives unless it is renewed, such as 30s [default: 30s]
-    #[arg(long, value_parser = units::duration, value_name = "DURATION")]
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true, value_name = "DURATION")]
     pub(crate) ttl: Option<Duration>,
     /// How long to stand in line at most [default: as long as it takes]
-    #[arg(long, value_parser = units::duration, value_name = "DURATION", conflicts_with_all = ["try_once", "force"])]
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true, value_name = "DURATION", conflicts_with_all = ["try_once", "force"])]
     pub(crate) wait: Option<Duration>,
     /// Do not stand in line: exit with 124 if it is held
     #[arg(long = "try", conflicts_with = "force")]
@@ -102,7 +102,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) lock: LockArgs,
     /// Between TERM and KILL, when the lease is lost
-    #[arg(long, value_parser = units::duration, value_name = "DURATION", default_value = "10s")]
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true, value_name = "DURATION", default_value = "10s")]
     pub(crate) grace: Duration,
     /// What to run
     #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -122,16 +122,16 @@ pub(crate) struct OnceArgs {
     /// What the result is called: any text of 1 to 512 bytes
     pub(crate) key: String,
     /// How long later callers get the result of a run that exits with 0 [default: only those who wait]
-    #[arg(long, value_parser = units::duration, value_name = "DURATION", default_value = "0s", hide_default_value = true)]
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true, value_name = "DURATION", default_value = "0s", hide_default_value = true)]
     pub(crate) keep: Duration,
     /// The same for a run that exits otherwise [default: only those who wait]
-    #[arg(long, value_parser = units::duration, value_name = "DURATION", default_value = "0s", hide_default_value = true)]
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true, value_name = "DURATION", default_value = "0s", hide_default_value = true)]
     pub(crate) keep_errors: Duration,
     /// How long the lease lives unless it is renewed [default: 30s]
-    #[arg(long, value_parser = units::duration, value_name = "DURATION")]
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true, value_name = "DURATION")]
     pub(crate) ttl: Option<Duration>,
     /// How long to wait for the result at most [default: as long as it takes]
-    #[arg(long, value_parser = units::duration, value_name = "DURATION")]
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true, value_name = "DURATION")]
     pub(crate) wait: Option<Duration>,
     /// What happens to those who wait when the command fails
     #[arg(long, value_enum, default_value = "share")]
@@ -143,7 +143,7 @@ pub(crate) struct OnceArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) holder: Option<String>,
     /// Between TERM and KILL, when the lease is lost
-    #[arg(long, value_parser = units::duration, value_name = "DURATION", default_value = "10s")]
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true, value_name = "DURATION", default_value = "10s")]
     pub(crate) grace: Duration,
     /// What to run
     #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -162,7 +162,7 @@ pub(crate) struct RenewArgs {
     #[arg(long, requires = "key", value_name = "NAME")]
     pub(crate) holder: Option<String>,
     /// How long it lives from now on
-    #[arg(long, value_parser = units::duration, value_name = "DURATION")]
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true, value_name = "DURATION")]
     pub(crate) ttl: Duration,
 }
 
