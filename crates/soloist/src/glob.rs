@@ -1,10 +1,10 @@
 //! Patterns over keys: `*` any text, `?` one character, `\` the next one as it is.
 
-/// A pattern over keys.
-#[derive(Debug)]
-pub(crate) struct Glob(Vec<Part>);
+/// A pattern over keys: `*` stands for any text, `?` for one character, and `\` takes the next one as it is.
+#[derive(Clone, Debug)]
+pub struct Glob(Vec<Part>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Any,
     One,
@@ -12,7 +12,8 @@ enum Part {
 }
 
 impl Glob {
-    pub(crate) fn new(pattern: &str) -> Self {
+    /// Reads a pattern; every text is one.
+    pub fn new(pattern: &str) -> Self {
         let mut chars = pattern.chars();
         let mut parts = Vec::new();
         while let Some(c) = chars.next() {
@@ -33,7 +34,7 @@ impl Glob {
     }
 
     /// Whether the whole text matches, in time linear in each `*`: no pattern runs away.
-    pub(crate) fn matches(&self, text: &str) -> bool {
+    pub fn matches(&self, text: &str) -> bool {
         let text: Vec<char> = text.chars().collect();
         let (mut part, mut at) = (0, 0);
         // Where the last `*` stands, and how far it reaches so far.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::error::{Error, Loss, Result};
 use crate::flights::Baton;
 use crate::lease::Lease;
+use crate::limits;
 use crate::name::FencingToken;
 use crate::once::OnError;
 use crate::payload::Payload;
@@ -64,6 +65,22 @@ impl<T: Payload> Leader<T> {
     /// # Cancel safety
     /// Safe: dropped in flight, either everybody has the value or the next in line will compute.
     pub async fn publish(self, value: T) -> Result<T> {
+        let keep = self.lead.keep;
+        self.publish_kept(value, keep).await
+    }
+
+    /// As [`Leader::publish`], with a `keep` that is chosen now, with the value at hand.
+    ///
+    /// # Errors
+    /// As [`Leader::publish`]; and [`Error::BadDuration`], by which the next in line leads.
+    ///
+    /// # Cancel safety
+    /// As [`Leader::publish`].
+    pub async fn publish_for(self, value: T, keep: Duration) -> Result<T> {
+        self.publish_kept(value, limits::keep(keep)?).await
+    }
+
+    async fn publish_kept(self, value: T, keep: Micros) -> Result<T> {
         let key = self.lead.lease.key().clone();
         let bytes = match value.encode() {
             Ok(bytes) if bytes.len() as u64 <= self.lead.limit => bytes,
@@ -75,7 +92,6 @@ impl<T: Payload> Leader<T> {
                 return Err(self.unpublishable(Error::BadResult { key, verb: "encoded", why }).await);
             }
         };
-        let keep = self.lead.keep;
         self.lead.publish(OutcomeKind::Value, bytes, keep).await.map(|()| value)
     }
 

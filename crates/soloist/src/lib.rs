@@ -27,6 +27,7 @@ pub use client::Client;
 pub use clock::{Moment, Reading};
 pub use error::{Error, Loss, Result};
 pub use event::{Event, EventKind};
+pub use glob::Glob;
 pub use leader::{Flight, Leader};
 pub use lease::{Lease, LeaseId};
 pub use lock::{Lock, TryLock};
