@@ -1,2 +1,79 @@
-//! chores
-fn main() {}
+//! Every chore of this repository, as `cargo xtask NAME`.
+#![forbid(unsafe_code)]
+
+mod demo;
+mod install;
+mod steps;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use steps::{Failure, Step};
+
+const HELP: &str = "\
+cargo xtask CHORE
+
+  test    install what the tests need, then check the formatting, the lints and all tests
+  ci      the same
+  demo    the main job: one result for twenty processes, one lock for twenty more
+  soak    the long runs of the tests (SOLOIST_SOAK=1), in release mode
+  help    this text
+
+The first failure ends the chore, with the exit code of the command that failed.";
+
+fn main() -> ExitCode {
+    let chore = std::env::args().nth(1).unwrap_or_else(|| "help".into());
+    let done = match chore.as_str() {
+        "test" | "ci" => test(),
+        "soak" => soak(),
+        "demo" => enter_root().and_then(|()| demo::demo()),
+        "help" | "-h" | "--help" => {
+            println!("{HELP}");
+            Ok(())
+        }
+        other => {
+            eprintln!("error: there is no chore {other:?}\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { what, code }) => {
+            eprintln!("error: {what}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn test() -> Result<(), Failure> {
+    enter_root()?;
+    install::redis_server()?;
+    if steps::has_cargo("fmt") {
+        Step::cargo("fmt").args(["--all", "--check"]).run()?;
+    } else {
+        eprintln!("note: rustfmt is not installed, the formatting is not checked");
+    }
+    if steps::has_cargo("clippy") {
+        let lint = ["--workspace", "--all-targets", "--", "-D", "warnings"];
+        Step::cargo("clippy").args(lint).run()?;
+    } else {
+        eprintln!("note: clippy is not installed, the lints are not checked");
+    }
+    // Examples and benches are built too: what is shown must at least compile.
+    Step::cargo("test").args(["--workspace", "--all-targets", "--no-run"]).run()?;
+    // Plain `cargo test`, whose closing lines others read; it runs the examples in the docs as well.
+    Step::cargo("test").args(["--workspace"]).run()
+}
+
+fn soak() -> Result<(), Failure> {
+    enter_root()?;
+    install::redis_server()?;
+    let long = ["--workspace", "--release", "--", "--include-ignored"];
+    Step::cargo("test").args(long).env("SOLOIST_SOAK", "1").run()
+}
+
+/// Chores run from the repository's root, wherever they were called.
+fn enter_root() -> Result<(), Failure> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    std::env::set_current_dir(root).map_err(|error| Failure::own(format!("{}: {error}", root.display())))
+}

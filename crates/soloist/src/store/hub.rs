@@ -68,6 +68,11 @@ impl Hub {
         (!state.closed).then(|| Arc::clone(state.slots.entry(ticket).or_default()))
     }
 
+    /// Whether a ticket is listened for, so that it may stand in line already.
+    pub(super) fn knows(&self, ticket: Ticket) -> bool {
+        lock(&self.state).slots.contains_key(&ticket)
+    }
+
     /// Stops listening for a ticket that was served or has left.
     pub(super) fn forget(&self, ticket: Ticket) {
         lock(&self.state).slots.remove(&ticket);

@@ -39,8 +39,8 @@ use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::name::{Key, Session, Ticket};
 use crate::protocol::{
-    Answer, Body, KeyInfo, Left, Mode, Publication, Published, Released, Renewal, Renewed, Request, Step,
-    Table, Who,
+    Answer, Body, KeyInfo, Left, Mode, Outcome, Publication, Published, Released, Renewal, Renewed, Request,
+    Step, Table, Who,
 };
 
 /// How often the file of a result may be missing before it counts as lost, not as just replaced.
@@ -259,6 +259,21 @@ impl Store for LocalStore {
         self.core.on_key(key, move |table, step| table.touch(&name, step)).await.map(drop)
     }
 
+    async fn result(&self, key: &Key) -> Result<Option<Outcome>> {
+        for _ in 0..RESULT_TRIES {
+            let name = key.clone();
+            let look = move |table: &mut Table, step: &mut Step<'_>| table.result(&name, step);
+            let (found, _) = self.core.transact(shard_of(key), Touches::Nothing, look).await?;
+            let Some(outcome) = found else { return Ok(None) };
+            let body = outcome.body.clone();
+            if let Some(body) = results::fetch(&self.core.folder, body).await? {
+                return Ok(Some(Outcome { body, ..outcome }));
+            }
+            // The result was forgotten or replaced between the two looks: look again.
+        }
+        Ok(None)
+    }
+
     async fn inspect(&self, key: &Key) -> Result<KeyInfo> {
         let name = key.clone();
         let look = move |table: &mut Table, step: &mut Step<'_>| table.inspect(&name, step);
@@ -281,6 +296,10 @@ impl Store for LocalStore {
             true => Err(Error::Closed),
             false => events::subscribe(&self.core.folder),
         }
+    }
+
+    fn leases_end_with_sessions(&self) -> bool {
+        true
     }
 
     fn notices(&self) -> broadcast::Receiver<Notice> {

@@ -1,1 +1,341 @@
-//! One Redis or Valkey server.
+//! One Redis or Valkey server (>= 6.2). The state of a key stands there, the machine runs there in Lua
+//! (`lua/*.lua`), on that server's clock. Two connections a store, however many keys and waiters: one
+//! carries the verbs, one hears.
+
+mod address;
+mod answer;
+mod backoff;
+mod greeting;
+mod keys;
+mod link;
+mod listen;
+mod options;
+mod pack;
+mod scripts;
+mod trouble;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
+use redis::{Cmd, Value};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use self::keys::KeyNames;
+use self::link::{Answered, Link};
+use self::listen::Listener;
+use self::scripts::Scripts;
+use super::hub::Hub;
+use super::url::redact;
+use super::{EventStream, Notice, Reply, Store, Told, waiting};
+use crate::error::{Error, Result};
+use crate::name::{Key, Session, Ticket};
+use crate::protocol::{
+    Answer, Body, KeyInfo, Left, Micros, Mode, Outcome, OutcomeKind, Publication, Published, Released,
+    Renewal, Renewed, Request, Who,
+};
+
+pub use self::options::RedisOptions;
+
+/// Results up to this size travel in the message itself; for larger ones waiters ask.
+const LARGEST_MESSAGE: usize = 64 << 10;
+/// So many leases are renewed in one step of the server, about a millisecond.
+const RENEWALS_A_CALL: usize = 500;
+/// So many keys are looked at in one step of the server.
+const LOOKS_A_CALL: usize = 200;
+
+/// A store on a Redis or Valkey server. Dropping it closes its connections.
+pub struct RedisStore {
+    name: Arc<str>,
+    session: Session,
+    hub: Arc<Hub>,
+    link: Link,
+    listener: Listener,
+    scripts: Scripts,
+    options: RedisOptions,
+    /// Whether a test drives the clock; then all keys share one shard and its counter too.
+    driven: bool,
+}
+
+impl fmt::Debug for RedisStore {
+    // No secret appears in a message or log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("name", &self.name)
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RedisStore {
+    /// Connects to `redis://`, `rediss://` (TLS; `?ca=/path.pem` for a CA of your own, `&cert=`, `&key=` for
+    /// a client certificate) or `redis+unix:///path?db=&user=&pass=`, in one try.
+    ///
+    /// # Errors
+    /// At once: [`Error::BadUrl`], [`Error::Unavailable`] when nobody answers, [`Error::Refused`] for a wrong
+    /// password, missing rights, a server that is loading, too old, a replica, or no Redis.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn connect(url: &str) -> Result<Self> {
+        Self::connect_with(url, RedisOptions::default()).await
+    }
+
+    /// Connects with other limits than the usual ones; see [`RedisStore::connect`].
+    ///
+    /// # Errors
+    /// As [`RedisStore::connect`].
+    pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self> {
+        Self::open(address::client(url)?, redact(url), options, false).await
+    }
+
+    /// Connects as a client of the caller's does: same server, same user, same certificates. The store has
+    /// connections of its own, so nothing that the caller does on his can harm it.
+    ///
+    /// # Errors
+    /// As [`RedisStore::connect`].
+    pub async fn from_client(client: &redis::Client, options: RedisOptions) -> Result<Self> {
+        let name = address::name(client.get_connection_info());
+        Self::open(address::adapted(client)?, name, options, false).await
+    }
+
+    /// For tests: a store whose clock stands still, at 0 until it is [set](RedisStore::set_clock).
+    #[doc(hidden)]
+    pub async fn connect_driven(url: &str, options: RedisOptions) -> Result<Self> {
+        Self::open(address::client(url)?, redact(url), options, true).await
+    }
+
+    /// For tests: sets the clock of all driven stores on this server.
+    #[doc(hidden)]
+    pub async fn set_clock(&self, now: Micros) -> Result<()> {
+        let mut set = redis::cmd("SET");
+        set.arg(keys::CLOCK).arg(now);
+        self.link.command(&set).await.map(drop)
+    }
+
+    async fn open(client: redis::Client, name: String, options: RedisOptions, driven: bool) -> Result<Self> {
+        let name: Arc<str> = name.into();
+        let (session, hub) = (Session::mint(), Arc::new(Hub::new()));
+        let link =
+            Link::connect(Arc::clone(&name), client.clone(), options.clone(), Arc::clone(&hub)).await?;
+        let listener =
+            Listener::connect(Arc::clone(&name), client, options.clone(), session, Arc::clone(&hub)).await?;
+        Ok(RedisStore { name, session, hub, link, listener, scripts: Scripts::new(driven), options, driven })
+    }
+
+    fn names(&self, key: &Key) -> KeyNames {
+        KeyNames::of(key, if self.driven { 0 } else { keys::shard(key) })
+    }
+
+    /// The answer's meaning, or an error that says that it has none.
+    fn read<T>(&self, answer: Option<T>) -> Result<T> {
+        answer.ok_or_else(|| {
+            let why = "its answer makes no sense to this version".into();
+            self.link.refused(why, "does another version, or another program, use keys named soloist:1:…?")
+        })
+    }
+
+    /// Looks at keys, changing nothing.
+    async fn look(&self, wanted: &[Key], waiters: bool) -> Result<Vec<KeyInfo>> {
+        let names: Vec<KeyNames> = wanted.iter().map(|key| self.names(key)).collect();
+        let build = |cmd: &mut Cmd, _| {
+            cmd.arg(4 * names.len());
+            for names in &names {
+                four(cmd, names);
+            }
+            cmd.arg(u8::from(waiters));
+        };
+        let answered = self.link.call(&self.scripts.look, &build).await?;
+        self.read(answer::looks(answered.value, wanted))
+    }
+
+    fn end(&self) {
+        self.link.close();
+        self.listener.close();
+        self.hub.close();
+    }
+}
+
+/// The names that every verb needs.
+fn three(cmd: &mut Cmd, names: &KeyNames) {
+    cmd.arg(&names.fence).arg(&names.lease).arg(&names.queue);
+}
+
+/// The names that verbs on results need.
+fn four(cmd: &mut Cmd, names: &KeyNames) {
+    three(cmd, names);
+    cmd.arg(&names.result);
+}
+
+impl Drop for RedisStore {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn acquire(&self, request: &Request) -> Result<Reply> {
+        let known = self.hub.knows(request.ticket);
+        if request.mode == Mode::Line {
+            self.hub.listen(request.ticket).ok_or(Error::Closed)?;
+            self.listener.hears(self.options.give_up).await;
+        }
+        let names = self.names(&request.key);
+        let waiter = pack::waiter(request, self.session);
+        let mode = match request.mode {
+            Mode::Try => "T",
+            Mode::Line => "L",
+            Mode::Force => "F",
+        };
+        let seen = request.seen.and_then(|token| i64::try_from(token.0).ok()).unwrap_or(-1);
+        let build = |cmd: &mut Cmd, again: bool| {
+            four(cmd.arg(4), &names);
+            cmd.arg(&waiter).arg(mode).arg(seen).arg(u8::from(known || again));
+        };
+        let Answered { value, sent, .. } = self.link.call(&self.scripts.acquire, &build).await?;
+        let (answer, now) = self.read(answer::acquired(value))?;
+        // A try that finds the key busy may be that of a request which stands in line, and goes on to.
+        if matches!(answer, Answer::Granted(_) | Answer::Done(_)) {
+            self.hub.forget(request.ticket);
+        }
+        Ok(Reply::new(answer, sent, now))
+    }
+
+    async fn wait(&self, request: &Request, standing: Reply) -> Result<Reply> {
+        waiting::wait(self, &self.hub, request, standing).await
+    }
+
+    async fn leave(&self, key: &Key, ticket: Ticket) -> Result<Left> {
+        self.hub.forget(ticket);
+        let names = self.names(key);
+        let build = |cmd: &mut Cmd, _| {
+            three(cmd.arg(3), &names);
+            cmd.arg(ticket.as_u128().to_be_bytes().as_slice());
+        };
+        let answered = self.link.call(&self.scripts.leave, &build).await?;
+        self.read(answer::left(answered.value))
+    }
+
+    async fn renew(&self, renewals: &[Renewal]) -> Result<Vec<Renewed>> {
+        let mut all = Vec::with_capacity(renewals.len());
+        for some in renewals.chunks(RENEWALS_A_CALL) {
+            let names: Vec<KeyNames> = some.iter().map(|renewal| self.names(&renewal.key)).collect();
+            let build = |cmd: &mut Cmd, _| {
+                cmd.arg(3 * names.len());
+                for names in &names {
+                    three(cmd, names);
+                }
+                for renewal in some {
+                    cmd.arg(pack::who(&renewal.who)).arg(pack::ttl_number(renewal.ttl));
+                    cmd.arg(u8::from(renewal.detach));
+                }
+            };
+            let answered = self.link.call(&self.scripts.renew, &build).await?;
+            all.extend(self.read(answer::renewed(answered.value, some.len()))?);
+        }
+        Ok(all)
+    }
+
+    async fn release(&self, key: &Key, who: &Who) -> Result<Released> {
+        let names = self.names(key);
+        let build = |cmd: &mut Cmd, _| {
+            three(cmd.arg(3), &names);
+            cmd.arg(pack::who(who)).arg(self.session.as_u128().to_be_bytes().as_slice());
+        };
+        let Answered { value, unsure, .. } = self.link.call(&self.scripts.release, &build).await?;
+        match (self.read(answer::released(value))?, unsure) {
+            // The first try may have released it, or it had ended before.
+            (Released::NotHeld(_), Some(why)) => {
+                Err(Error::Unknown { verb: "release", key: key.clone(), why })
+            }
+            (released, _) => Ok(released),
+        }
+    }
+
+    async fn publish(&self, publication: &Publication) -> Result<Published> {
+        let names = self.names(&publication.key);
+        let Body::Inline(body) = &publication.body else {
+            return self.read(None); // callers of a store never have another
+        };
+        let build = |cmd: &mut Cmd, _| {
+            four(cmd.arg(4), &names);
+            cmd.arg(publication.ticket.as_u128().to_be_bytes().as_slice());
+            cmd.arg(u8::from(publication.kind == OutcomeKind::Error)).arg(pack::bounded(publication.keep));
+            cmd.arg(&body[..]).arg(LARGEST_MESSAGE);
+        };
+        let Answered { value, .. } = self.link.call_sized(&self.scripts.publish, body.len(), &build).await?;
+        self.read(answer::published(value))
+    }
+
+    async fn forget(&self, key: &Key) -> Result<bool> {
+        let names = self.names(key);
+        let answered = self.link.call(&self.scripts.forget, &|cmd, _| four(cmd.arg(4), &names)).await?;
+        Ok(answered.value == Value::Int(1))
+    }
+
+    async fn touch(&self, key: &Key) -> Result<()> {
+        let names = self.names(key);
+        self.link.call(&self.scripts.touch, &|cmd, _| three(cmd.arg(3), &names)).await.map(drop)
+    }
+
+    async fn result(&self, key: &Key) -> Result<Option<Outcome>> {
+        let names = self.names(key);
+        let answered = self.link.call(&self.scripts.result, &|cmd, _| four(cmd.arg(4), &names)).await?;
+        self.read(answer::result(answered.value))
+    }
+
+    async fn inspect(&self, key: &Key) -> Result<KeyInfo> {
+        let info = self.look(std::slice::from_ref(key), true).await?.pop();
+        self.read(info)
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<KeyInfo>> {
+        let (mut found, mut cursor) = (BTreeSet::new(), 0);
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(keys::pattern(prefix)).arg("COUNT").arg(1000);
+            let (next, names) = self.read(answer::scanned(self.link.command(&scan).await?))?;
+            let keys = names.iter().filter_map(|name| KeyNames::user_key(name));
+            found.extend(keys.filter(|key| key.as_str().starts_with(prefix)));
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        let found: Vec<Key> = found.into_iter().collect();
+        let mut infos = Vec::with_capacity(found.len());
+        for some in found.chunks(LOOKS_A_CALL) {
+            infos.extend(self.look(some, false).await?);
+        }
+        infos.retain(|info| info.holding.is_some() || info.waiting > 0 || info.result.is_some());
+        Ok(infos)
+    }
+
+    async fn events(&self) -> Result<EventStream> {
+        let events = self.listener.events().await?;
+        Ok(stream::unfold(events, |mut events| async {
+            match events.recv().await {
+                Ok(told) => Some((told, events)),
+                Err(RecvError::Lagged(_)) => Some((Told::Missed, events)),
+                Err(RecvError::Closed) => None,
+            }
+        })
+        .boxed())
+    }
+
+    fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.hub.notices()
+    }
+
+    async fn close(&self) {
+        self.end();
+    }
+}

@@ -1,0 +1,157 @@
+//! What the scripts answer. `None` is an answer that is not of this protocol.
+
+use redis::Value;
+
+use super::pack;
+use crate::name::{FencingToken, Key};
+use crate::protocol::{
+    Answer, Grant, Holding, KeyInfo, Left, Micros, Outcome, Published, Queued, Released, Renewed, Ttl,
+};
+
+/// The parts of an answer that is a list, from the front.
+struct Parts(std::vec::IntoIter<Value>);
+
+impl Parts {
+    fn of(value: Value) -> Option<Self> {
+        match value {
+            Value::Array(list) => Some(Parts(list.into_iter())),
+            _ => None,
+        }
+    }
+    fn number(&mut self) -> Option<i64> {
+        match self.0.next()? {
+            Value::Int(number) => Some(number),
+            _ => None,
+        }
+    }
+    fn count(&mut self) -> Option<u64> {
+        self.number().and_then(|number| number.try_into().ok())
+    }
+    fn bytes(&mut self) -> Option<Vec<u8>> {
+        match self.0.next()? {
+            Value::BulkString(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+    fn list(&mut self) -> Option<Self> {
+        Self::of(self.0.next()?)
+    }
+    fn token(&mut self) -> Option<FencingToken> {
+        self.count().map(FencingToken)
+    }
+    fn holding(&mut self) -> Option<Holding> {
+        pack::holding(&self.bytes()?)
+    }
+    /// Who holds the key; empty bytes are nobody.
+    fn holder(&mut self) -> Option<Option<Holding>> {
+        let lease = self.bytes()?;
+        if lease.is_empty() { Some(None) } else { pack::holding(&lease).map(Some) }
+    }
+    fn ttl(&mut self) -> Option<Ttl> {
+        self.number().map(|us| u64::try_from(us).map_or(Ttl::Forever, Ttl::Micros))
+    }
+}
+
+/// The answer, and the server's clock.
+pub(super) fn acquired(value: Value) -> Option<(Answer, Micros)> {
+    let mut parts = Parts::of(value)?;
+    let (code, now) = (parts.number()?, parts.count()?);
+    let answer = match code {
+        1 => Answer::Granted(Grant { token: parts.token()?, from: now, ttl: parts.ttl()? }),
+        2 => {
+            let (place, holding) = (parts.count()?, parts.holding()?);
+            Answer::Queued(Queued { place, holding, ahead: pack::session(&parts.bytes()?)? })
+        }
+        3 => Answer::Busy(parts.holding()?),
+        4 => Answer::Done(pack::outcome(parts.bytes()?)?),
+        _ => return None,
+    };
+    Some((answer, now))
+}
+
+pub(super) fn left(value: Value) -> Option<Left> {
+    match value {
+        Value::Int(1) => Some(Left::Line),
+        Value::Int(2) => Some(Left::Lease),
+        Value::Int(3) => Some(Left::Absent),
+        _ => None,
+    }
+}
+
+pub(super) fn renewed(value: Value, expected: usize) -> Option<Vec<Renewed>> {
+    let mut all = Parts::of(value)?;
+    let one = |all: &mut Parts| {
+        let mut parts = all.list()?;
+        Some(match parts.number()? {
+            1 => Renewed::Renewed { token: parts.token()?, deadline: parts.number()?.try_into().ok() },
+            _ => Renewed::NotHeld(parts.holder()?),
+        })
+    };
+    (0..expected).map(|_| one(&mut all)).collect()
+}
+
+pub(super) fn released(value: Value) -> Option<Released> {
+    let mut parts = Parts::of(value)?;
+    Some(match parts.number()? {
+        1 => Released::Released { token: parts.token()? },
+        _ => Released::NotHeld(parts.holder()?),
+    })
+}
+
+pub(super) fn published(value: Value) -> Option<Published> {
+    let mut parts = Parts::of(value)?;
+    Some(match parts.number()? {
+        1 => Published::Published,
+        2 => Published::Stale,
+        _ => Published::Refused(parts.holder()?),
+    })
+}
+
+pub(super) fn result(value: Value) -> Option<Option<Outcome>> {
+    match value {
+        Value::BulkString(bytes) if bytes.is_empty() => Some(None),
+        Value::BulkString(bytes) => pack::outcome(bytes).map(Some),
+        _ => None,
+    }
+}
+
+/// What there is to tell of each of these keys.
+pub(super) fn looks(value: Value, keys: &[Key]) -> Option<Vec<KeyInfo>> {
+    let mut parts = Parts::of(value)?;
+    let now = parts.count()?;
+    keys.iter().map(|key| look(parts.list()?, key, now)).collect()
+}
+
+fn look(mut parts: Parts, key: &Key, now: Micros) -> Option<KeyInfo> {
+    let holding = parts.holder()?;
+    let (waiters, waiting) = match parts.0.next()? {
+        Value::Int(count) => (Vec::new(), count.try_into().ok()?),
+        list => {
+            let mut list = Parts::of(list)?;
+            let waiters: Vec<_> =
+                (0..list.0.len()).map(|_| pack::waiter_info(&list.bytes()?)).collect::<Option<_>>()?;
+            let waiting = waiters.len() as u64;
+            (waiters, waiting)
+        }
+    };
+    let (head, len) = (parts.bytes()?, parts.count()?);
+    let result = if head.is_empty() { None } else { Some(pack::result_info(&head, len)?) };
+    Some(KeyInfo {
+        key: key.clone(),
+        now,
+        // What has ended but was not touched since is not told.
+        holding: holding.filter(|held| held.deadline.is_none_or(|deadline| deadline > now)),
+        waiters,
+        waiting,
+        result: result.filter(|info| info.until > now),
+    })
+}
+
+/// The next cursor of a scan, and what it found.
+pub(super) fn scanned(value: Value) -> Option<(u64, Vec<Vec<u8>>)> {
+    let mut parts = Parts::of(value)?;
+    let cursor = String::from_utf8(parts.bytes()?).ok()?.parse().ok()?;
+    let mut names = parts.list()?;
+    let names = (0..names.0.len()).map(|_| names.bytes()).collect::<Option<_>>()?;
+    Some((cursor, names))
+}

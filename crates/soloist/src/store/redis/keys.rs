@@ -1,0 +1,99 @@
+//! Where things stand on the server: `soloist:1:{SH}:…`, SH being the shard of the user's key.
+//!
+//! All names of one lock share the hash tag `{SH}`, so that they share a Cluster slot. The user's key stands
+//! last and raw: no brace of it moves the slot, and two keys never meet.
+
+use crate::name::{Key, Session};
+
+/// The channel of all events.
+pub(super) const EVENTS: &str = "soloist:1:events";
+/// The clock that a test drives.
+pub(super) const CLOCK: &str = "soloist:1:clock";
+
+const PREFIX: &str = "soloist:1:{";
+/// Where a user's key begins in `soloist:1:{00}:l:KEY`.
+const NAME_AT: usize = 17;
+
+/// The names of one lock.
+#[derive(Debug)]
+pub(super) struct KeyNames {
+    pub(super) fence: String,
+    pub(super) lease: String,
+    pub(super) queue: String,
+    pub(super) result: String,
+}
+
+impl KeyNames {
+    pub(super) fn of(key: &Key, shard: u8) -> Self {
+        let name = |kind: char| format!("{PREFIX}{shard:02x}}}:{kind}:{key}");
+        KeyNames {
+            fence: format!("{PREFIX}{shard:02x}}}:f"),
+            lease: name('l'),
+            queue: name('q'),
+            result: name('r'),
+        }
+    }
+
+    /// The user's key in a name that a scan found.
+    pub(super) fn user_key(name: &[u8]) -> Option<Key> {
+        let (head, key) = name.split_at_checked(NAME_AT)?;
+        let ours = head.starts_with(PREFIX.as_bytes()) && matches!(&head[13..], b"}:l:" | b"}:q:" | b"}:r:");
+        ours.then(|| std::str::from_utf8(key).ok().and_then(|key| Key::new(key).ok()))?
+    }
+}
+
+/// The shard of a key: FNV-1a, folded to a byte. Part of the protocol: every client must agree.
+pub(super) fn shard(key: &Key) -> u8 {
+    let hash = key
+        .as_str()
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash.to_be_bytes().into_iter().fold(0, |folded, byte| folded ^ byte)
+}
+
+/// The channel on which a session hears.
+pub(super) fn channel(session: Session) -> Vec<u8> {
+    [b"soloist:1:s:".as_slice(), &session.as_u128().to_be_bytes()].concat()
+}
+
+/// The pattern of the names of all keys that begin with `prefix`.
+pub(super) fn pattern(prefix: &str) -> String {
+    let mut pattern = String::from("soloist:1:{*}:[lqr]:");
+    for letter in prefix.chars() {
+        if matches!(letter, '*' | '?' | '[' | ']' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern.push('*');
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_give_the_key_back_whatever_it_contains() {
+        for text in ["a", "}:l:x", "{b}:q:\0\r\n *", "soloist:1:{00}:l:a"] {
+            let key = Key::new(text).unwrap();
+            let names = KeyNames::of(&key, shard(&key));
+            for name in [&names.lease, &names.queue, &names.result] {
+                assert_eq!(KeyNames::user_key(name.as_bytes()), Some(key.clone()), "{name:?}");
+            }
+            assert_eq!(KeyNames::user_key(names.fence.as_bytes()), None);
+        }
+        assert_eq!(KeyNames::user_key(b"soloist:1:clock"), None);
+        assert_eq!(KeyNames::user_key(b"somebody:else:{00}:l:a"), None);
+    }
+
+    #[test]
+    fn the_shard_of_a_key_never_changes() {
+        // Another version of this program must find the same locks.
+        let shard_of = |text: &str| shard(&Key::new(text).unwrap());
+        assert_eq!(
+            [shard_of("a"), shard_of("report:42")],
+            [0xe4 ^ 0x0c ^ 0x29 ^ 0x2c, shard_of("report:42")]
+        );
+    }
+}

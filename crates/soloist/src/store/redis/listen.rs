@@ -1,0 +1,208 @@
+//! The connection that hears: wake-ups of this session, and events while anybody watches them.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use redis::aio::{PubSub, PubSubSink, PubSubStream};
+use redis::{Client, RedisError};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::backoff::Backoff;
+use super::greeting::{self, Failed};
+use super::keys;
+use super::options::RedisOptions;
+use super::pack::{self, Message};
+use crate::error::{Error, Result};
+use crate::name::Session;
+use crate::store::Told;
+use crate::store::hub::Hub;
+
+/// How many events a slow subscriber may lag behind before it misses some.
+const EVENTS_KEPT: usize = 4096;
+
+type Watch = oneshot::Sender<Result<broadcast::Receiver<Told>>>;
+
+/// The hearing connection, kept up by a task.
+pub(super) struct Listener {
+    up: watch::Receiver<bool>,
+    watches: mpsc::UnboundedSender<Watch>,
+    task: JoinHandle<()>,
+}
+
+/// What the task needs to connect and to pass on what it hears.
+struct Ear {
+    store: Arc<str>,
+    client: Client,
+    options: RedisOptions,
+    session: Session,
+    hub: Arc<Hub>,
+    up: watch::Sender<bool>,
+    watches: mpsc::UnboundedReceiver<Watch>,
+    events: broadcast::Sender<Told>,
+    /// Whether the events are subscribed to.
+    watching: bool,
+}
+
+impl Listener {
+    /// Connects and subscribes, once.
+    pub(super) async fn connect(
+        store: Arc<str>,
+        client: Client,
+        options: RedisOptions,
+        session: Session,
+        hub: Arc<Hub>,
+    ) -> Result<Self> {
+        let (up, is_up) = watch::channel(true);
+        let (watches, to_watch) = mpsc::unbounded_channel();
+        let events = broadcast::Sender::new(EVENTS_KEPT);
+        let ear =
+            Ear { store, client, options, session, hub, up, watches: to_watch, events, watching: false };
+        let pubsub = ear.open().await.map_err(|(error, _)| error)?;
+        Ok(Listener { up: is_up, watches, task: tokio::spawn(ear.listen(pubsub)) })
+    }
+
+    /// Waits, but not longer than this, until wake-ups are heard: who joins the line unheard is passed over.
+    pub(super) async fn hears(&self, limit: Duration) {
+        // Where it takes too long, the look after the reconnection recovers the place.
+        let _ = timeout(limit, self.up.clone().wait_for(|up| *up)).await;
+    }
+
+    /// All events from now on.
+    pub(super) async fn events(&self) -> Result<broadcast::Receiver<Told>> {
+        let (watch, subscribed) = oneshot::channel();
+        self.watches.send(watch).map_err(|_| Error::Closed)?;
+        subscribed.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Ends the connection and all subscriptions.
+    pub(super) fn close(&self) {
+        self.task.abort();
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Ear {
+    /// Opens a connection that hears already.
+    async fn open(&self) -> Result<PubSub, Failed> {
+        let opening = async {
+            let mut pubsub = self.client.get_async_pubsub().await?;
+            pubsub.subscribe(keys::channel(self.session)).await?;
+            if self.watching {
+                pubsub.subscribe(keys::EVENTS).await?;
+            }
+            Ok::<_, RedisError>(pubsub)
+        };
+        match timeout(self.options.connect_timeout, opening).await {
+            Ok(opened) => opened.map_err(|error| greeting::failed(&error, &self.store)),
+            Err(_) => Err(greeting::silent(self.options.connect_timeout, &self.store)),
+        }
+    }
+
+    /// Hears, and connects again without a limit of tries.
+    async fn listen(mut self, mut pubsub: PubSub) {
+        loop {
+            let (sink, stream) = pubsub.split();
+            let why = self.hear(sink, stream).await;
+            tracing::warn!(store = %self.store, why, "the connection for wake-ups is lost");
+            self.up.send_replace(false);
+            let mut backoff = Backoff::new();
+            pubsub = loop {
+                backoff.pause().await;
+                match self.open().await {
+                    Ok(pubsub) => break pubsub,
+                    Err((error, _)) => {
+                        tracing::debug!(store = %self.store, %error, "no connection for wake-ups")
+                    }
+                }
+            };
+            // Heard again, and only now: what was said meanwhile is lost, so everybody asks again.
+            self.up.send_replace(true);
+            self.hub.look_all(true);
+            let _ = self.events.send(Told::Missed);
+        }
+    }
+
+    /// Passes on what is said until the connection fails; answers why.
+    async fn hear(&mut self, mut sink: PubSubSink, mut stream: PubSubStream) -> String {
+        let health = healthy(sink.clone(), self.options.clone());
+        tokio::pin!(health);
+        loop {
+            tokio::select! {
+                biased;
+                said = stream.next() => match said {
+                    Some(said) => self.pass_on(said.get_payload_bytes()),
+                    None => return "it was closed".into(),
+                },
+                why = &mut health => return why,
+                Some(watch) = self.watches.recv() => {
+                    if let Err(why) = self.watch_events(&mut sink, watch).await {
+                        return why;
+                    }
+                }
+                else => pending().await,
+            }
+        }
+    }
+
+    fn pass_on(&self, payload: &[u8]) {
+        match pack::message(payload) {
+            Some(Message::Wake(tickets, wake)) => {
+                for ticket in tickets {
+                    self.hub.tell(ticket, wake.clone());
+                }
+            }
+            // An error means that nobody watches any more.
+            Some(Message::Event(event)) => drop(self.events.send(Told::Event(event))),
+            None => tracing::warn!(store = %self.store, "a message that this version does not know"),
+        }
+    }
+
+    /// Subscribes to the events, if that is not done yet, and answers who wants them.
+    async fn watch_events(&mut self, sink: &mut PubSubSink, watch: Watch) -> Result<(), String> {
+        let events = self.events.subscribe();
+        if !self.watching {
+            let limit = Instant::now() + self.options.response_timeout;
+            let subscribed = timeout_at(limit, sink.subscribe(keys::EVENTS)).await;
+            match subscribed {
+                Ok(Ok(())) => self.watching = true,
+                Ok(Err(error)) => {
+                    let (error, _) = greeting::failed(&error, &self.store);
+                    let lost = matches!(error, Error::Unavailable { .. });
+                    let why = error.to_string();
+                    let _ = watch.send(Err(error));
+                    return if lost { Err(why) } else { Ok(()) };
+                }
+                Err(_) => {
+                    let (error, _) = greeting::silent(self.options.response_timeout, &self.store);
+                    let why = error.to_string();
+                    let _ = watch.send(Err(error));
+                    return Err(why);
+                }
+            }
+        }
+        let _ = watch.send(Ok(events));
+        Ok(())
+    }
+}
+
+/// Asks now and then whether the other end still lives: a connection that is open at one end only says
+/// nothing by itself. Returns when it does not.
+async fn healthy(mut sink: PubSubSink, options: RedisOptions) -> String {
+    loop {
+        tokio::time::sleep(options.health_check).await;
+        match timeout(options.response_timeout, sink.ping::<redis::Value>()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return error.to_string(),
+            Err(_) => return format!("no answer within {:?}", options.response_timeout),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+-- Asks for a key. Asking again with the same ticket changes nothing but the life of its own lease.
+-- KEYS  fence, lease, queue, result
+-- ARGV  1 the waiter, packed; 2 mode: T try, L line, F force; 3 the token of the leader it has seen, or -1;
+--       4 '1' if this ticket may stand in line already
+-- answer {1, now, token, ttl} granted; {2, now, place, lease, session ahead or ''} queued;
+--        {3, now, lease} busy; {4, now, result} done
+local state = open(1)
+sweep(state)
+local waiter, mode, seen, known = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
+local ticket, ttl = ticket_of(waiter), ttl_of(waiter)
+
+if state.held and ticket_of(state.held) == ticket then
+  local deadline = -1
+  if ttl >= 0 then deadline = now + ttl end
+  write_lease(state, string.sub(state.held, 1, 51) .. struct.pack('>d', deadline) .. string.sub(state.held, 60))
+  return { 1, now, token_of(state.held), ttl }
+end
+
+if is_flight(waiter) and mode ~= 'F' then
+  local done = result_head(state)
+  if done and (done.till > now or (seen >= 0 and seen <= done.token)) then
+    if known then step_out(state, ticket) end
+    local result = redis.call('GET', state.result)
+    hand_over(state)
+    return { 4, now, result }
+  end
+end
+
+if mode == 'F' then
+  if known then step_out(state, ticket) end
+  local before, token = state.held, next_token(state)
+  -- Free first and grow after: what was held may be taken over even when memory is out.
+  if before then drop_lease(state) end
+  grant(state, waiter, ttl, token)
+  local by = holder_of(state.held)
+  if before then
+    tell(state, 3, by, token, holder_of(before))
+    wake(session_of(before), 'L' .. ticket_of(before) .. '\1' .. text(by))
+  else
+    tell(state, 0, by, token)
+  end
+  return { 1, now, token, ttl }
+end
+
+local token, granted = hand_over(state, ticket)
+if token then return { 1, now, token, granted } end
+
+if not state.held then
+  -- Free, and nobody alive is waiting: the line is empty, so nobody is overtaken.
+  token = next_token(state)
+  grant(state, waiter, ttl, token)
+  tell(state, 0, holder_of(state.held), token)
+  return { 1, now, token, ttl }
+end
+
+if mode == 'T' then return { 3, now, state.held } end
+
+local place = known and find(state, ticket)
+if not place then place = redis.call('RPUSH', state.queue, waiter) - 1 end
+-- A line that everybody has left for good is forgotten after a day; each look of a waiter keeps it.
+redis.call('PEXPIRE', state.queue, DAY)
+local ahead = ''
+if place > 0 then
+  ahead = session_of(redis.call('LINDEX', state.queue, place - 1))
+elseif is_bound(state.held) then
+  ahead = session_of(state.held)
+end
+return { 2, now, place + 1, state.held, ahead }

@@ -1,0 +1,20 @@
+-- Ends a lease and hands the key over. A holder is told when its lease is ended by anybody else.
+-- KEYS  fence, lease, queue
+-- ARGV  1 who is meant; 2 the session that asks
+-- answer {1, token} released; {0, lease or ''} not held
+local state = open(1)
+local who = ARGV[1]
+sweep(state)
+if not is_meant(state, who) then
+  hand_over(state)
+  return { 0, state.held or '' }
+end
+local held, kind, by_ticket = state.held, 1, string.sub(who, 1, 1) == 'T'
+if who == 'A' then kind = 4 end
+drop_lease(state)
+tell(state, kind, holder_of(held), token_of(held))
+if not by_ticket or session_of(held) ~= ARGV[2] then
+  wake(session_of(held), 'L' .. ticket_of(held) .. '\0')
+end
+hand_over(state)
+return { 1, token_of(held) }

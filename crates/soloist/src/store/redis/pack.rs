@@ -1,0 +1,205 @@
+//! What is stored and sent, byte by byte; `lua/prelude.lua` says how it is laid out.
+
+use bytes::Bytes;
+
+use crate::error::Loss;
+use crate::event::{Event, EventKind};
+use crate::name::{FencingToken, Holder, Key, Note, Session, Ticket};
+use crate::protocol::{
+    Body, Grant, Holding, Micros, Outcome, OutcomeKind, Request, ResultInfo, Ttl, WaiterInfo, Wake, Want, Who,
+};
+
+/// The longest time that the scripts count with: 2^52 microseconds, 142 years. Exact as a double.
+const LONGEST: Micros = 1 << 52;
+
+/// A time that scripts can count with.
+pub(super) fn bounded(us: Micros) -> Micros {
+    us.min(LONGEST)
+}
+
+/// A ttl as scripts read it: -1 is for ever.
+pub(super) fn ttl_number(ttl: Ttl) -> i64 {
+    match ttl {
+        Ttl::Micros(us) => i64::try_from(bounded(us)).unwrap_or(-1),
+        Ttl::Forever => -1,
+    }
+}
+
+fn ttl_of(number: f64) -> Ttl {
+    if number < 0.0 { Ttl::Forever } else { Ttl::Micros(number as Micros) }
+}
+
+fn want_of(byte: u8) -> Want {
+    if byte == 1 { Want::Flight } else { Want::Lock }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    // Names are at most 1024 bytes long.
+    out.extend_from_slice(&(text.len() as u16).to_be_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// A waiter: the same bytes for the same request, so that the server finds it in the line.
+pub(super) fn waiter(request: &Request, session: Session) -> Vec<u8> {
+    let mut out = Vec::with_capacity(96);
+    out.extend_from_slice(&request.ticket.as_u128().to_be_bytes());
+    out.extend_from_slice(&session.as_u128().to_be_bytes());
+    out.push(u8::from(request.want == Want::Flight));
+    out.push(u8::from(request.bound));
+    out.extend_from_slice(&(ttl_number(request.ttl) as f64).to_be_bytes());
+    put_text(&mut out, request.holder.as_str());
+    put_text(&mut out, request.note.as_ref().map_or("", Note::as_str));
+    out
+}
+
+/// Which lease is meant.
+pub(super) fn who(who: &Who) -> Vec<u8> {
+    match who {
+        Who::Ticket(ticket) => [b"T".as_slice(), &ticket.as_u128().to_be_bytes()].concat(),
+        Who::Holder(holder) => [b"H", holder.as_str().as_bytes()].concat(),
+        Who::Any => b"A".to_vec(),
+    }
+}
+
+/// Reads packed bytes from the front. `None` is bytes that are not ours.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (front, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(front)
+    }
+    fn byte(&mut self) -> Option<u8> {
+        self.take(1).map(|bytes| bytes[0])
+    }
+    fn id(&mut self) -> Option<u128> {
+        Some(u128::from_be_bytes(self.take(16)?.try_into().ok()?))
+    }
+    fn number(&mut self) -> Option<f64> {
+        Some(f64::from_be_bytes(self.take(8)?.try_into().ok()?))
+    }
+    fn micros(&mut self) -> Option<Micros> {
+        self.number().map(|number| number as Micros)
+    }
+    fn token(&mut self) -> Option<FencingToken> {
+        self.micros().map(FencingToken)
+    }
+    fn text(&mut self) -> Option<&'a str> {
+        let len = u16::from_be_bytes(self.take(2)?.try_into().ok()?);
+        std::str::from_utf8(self.take(len.into())?).ok()
+    }
+    fn holder(&mut self) -> Option<Holder> {
+        Holder::new(self.text()?).ok()
+    }
+    fn note(&mut self) -> Option<Option<Note>> {
+        Some(match self.text()? {
+            "" => None,
+            text => Some(Note::new(text).ok()?),
+        })
+    }
+    fn tickets(&mut self) -> Option<Vec<Ticket>> {
+        let count = u32::from_be_bytes(self.take(4)?.try_into().ok()?);
+        (0..count).map(|_| self.id().map(Ticket::from_u128)).collect()
+    }
+}
+
+/// What everybody may know of a stored lease.
+pub(super) fn holding(lease: &[u8]) -> Option<Holding> {
+    let mut lease = Reader(lease);
+    lease.take(32)?;
+    let want = want_of(lease.byte()?);
+    lease.take(2)?;
+    let (token, since, deadline) = (lease.token()?, lease.micros()?, lease.number()?);
+    let deadline = (deadline >= 0.0).then_some(deadline as Micros);
+    Some(Holding { holder: lease.holder()?, token, since, deadline, note: lease.note()?, want })
+}
+
+/// What everybody may know of a stored waiter.
+pub(super) fn waiter_info(waiter: &[u8]) -> Option<WaiterInfo> {
+    let mut waiter = Reader(waiter);
+    waiter.take(32)?;
+    let want = want_of(waiter.byte()?);
+    waiter.take(9)?;
+    Some(WaiterInfo { holder: waiter.holder()?, note: waiter.note()?, want })
+}
+
+/// A session's id as it stands in an answer; empty is none.
+pub(super) fn session(bytes: &[u8]) -> Option<Option<Session>> {
+    if bytes.is_empty() { Some(None) } else { Reader(bytes).id().map(|id| Some(Session::from_u128(id))) }
+}
+
+/// The head of a stored result, and where its body begins.
+fn result_head(result: &[u8]) -> Option<(ResultInfo, usize)> {
+    let mut head = Reader(result);
+    head.take(16)?;
+    let kind = if head.byte()? == 1 { OutcomeKind::Error } else { OutcomeKind::Value };
+    let (token, at, until) = (head.token()?, head.micros()?, head.micros()?);
+    let leader = head.holder()?;
+    let body_at = result.len() - head.0.len();
+    Some((ResultInfo { leader, token, at, until, kind, size: 0 }, body_at))
+}
+
+/// What everybody may know of a stored result of `len` bytes, of which this is the head.
+pub(super) fn result_info(head: &[u8], len: u64) -> Option<ResultInfo> {
+    let (info, body_at) = result_head(head)?;
+    Some(ResultInfo { size: len.checked_sub(body_at as u64)?, ..info })
+}
+
+/// A stored result.
+pub(super) fn outcome(result: Vec<u8>) -> Option<Outcome> {
+    let (ResultInfo { leader, token, at, until, kind, .. }, body_at) = result_head(&result)?;
+    let body = Body::Inline(Bytes::from(result).slice(body_at..));
+    Some(Outcome { token, leader, at, until, kind, body })
+}
+
+/// A message from the server.
+#[derive(Debug)]
+pub(super) enum Message {
+    Wake(Vec<Ticket>, Wake),
+    Event(Event),
+}
+
+/// Reads a message. `None` is one that this version does not know.
+pub(super) fn message(payload: &[u8]) -> Option<Message> {
+    let mut reader = Reader(payload);
+    Some(match reader.byte()? {
+        b'G' => {
+            let ticket = Ticket::from_u128(reader.id()?);
+            let (token, from, ttl) = (reader.token()?, reader.micros()?, ttl_of(reader.number()?));
+            Message::Wake(vec![ticket], Wake::Granted(Grant { token, from, ttl }))
+        }
+        b'D' => {
+            let tickets = reader.tickets()?;
+            Message::Wake(tickets, Wake::Done(outcome(reader.0.to_vec())?))
+        }
+        b'K' => Message::Wake(reader.tickets()?, Wake::Look),
+        b'L' => {
+            let ticket = Ticket::from_u128(reader.id()?);
+            let loss = match reader.byte()? {
+                1 => Loss::TakenOver { by: reader.holder()? },
+                _ => Loss::Released,
+            };
+            Message::Wake(vec![ticket], Wake::Lost(loss))
+        }
+        b'E' => Message::Event(event(&mut reader)?),
+        _ => return None,
+    })
+}
+
+fn event(reader: &mut Reader<'_>) -> Option<Event> {
+    let (kind, token, at) = (reader.byte()?, reader.token()?, reader.micros()?);
+    let (key, holder) = (Key::new(reader.text()?).ok()?, reader.holder()?);
+    let kind = match kind {
+        0 => EventKind::Locked,
+        1 => EventKind::Released,
+        2 => EventKind::Expired,
+        3 => EventKind::TakenOver { from: reader.holder()? },
+        4 => EventKind::Broken,
+        5 => EventKind::Published,
+        6 => EventKind::Failed,
+        7 => EventKind::Forgotten,
+        _ => return None,
+    };
+    Some(Event::new(key, kind, holder, token, at))
+}

@@ -1,0 +1,66 @@
+//! The verbs in Lua, one small file each, behind the prelude that they share.
+
+use redis::{Cmd, Script};
+
+use crate::protocol::{HANDOVER_TTL, RESULT_GRACE};
+
+/// One verb as the server runs it.
+#[derive(Debug)]
+pub(super) struct Verb {
+    hash: String,
+    source: String,
+}
+
+impl Verb {
+    fn new(clock: &str, lua: &str) -> Self {
+        let times = format!("local HANDOVER_TTL, RESULT_GRACE = {HANDOVER_TTL}, {RESULT_GRACE}\n");
+        let source = [clock, &times, include_str!("lua/prelude.lua"), lua].concat();
+        Verb { hash: Script::new(&source).get_hash().into(), source }
+    }
+
+    /// The command that runs it by its hash.
+    pub(super) fn by_hash(&self) -> Cmd {
+        let mut cmd = redis::cmd("EVALSHA");
+        cmd.arg(&self.hash);
+        cmd
+    }
+
+    /// The command that runs it, and makes the server remember it. It never fails for a script forgotten.
+    pub(super) fn by_source(&self) -> Cmd {
+        let mut cmd = redis::cmd("EVAL");
+        cmd.arg(&self.source);
+        cmd
+    }
+}
+
+/// All verbs.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) acquire: Verb,
+    pub(super) leave: Verb,
+    pub(super) renew: Verb,
+    pub(super) release: Verb,
+    pub(super) publish: Verb,
+    pub(super) forget: Verb,
+    pub(super) touch: Verb,
+    pub(super) look: Verb,
+    pub(super) result: Verb,
+}
+
+impl Scripts {
+    /// The verbs on the server's clock, or for tests on one that is driven by hand.
+    pub(super) fn new(driven: bool) -> Self {
+        let clock = if driven { include_str!("lua/clock_driven.lua") } else { include_str!("lua/clock.lua") };
+        Scripts {
+            acquire: Verb::new(clock, include_str!("lua/acquire.lua")),
+            leave: Verb::new(clock, include_str!("lua/leave.lua")),
+            renew: Verb::new(clock, include_str!("lua/renew.lua")),
+            release: Verb::new(clock, include_str!("lua/release.lua")),
+            publish: Verb::new(clock, include_str!("lua/publish.lua")),
+            forget: Verb::new(clock, include_str!("lua/forget.lua")),
+            touch: Verb::new(clock, include_str!("lua/touch.lua")),
+            look: Verb::new(clock, include_str!("lua/look.lua")),
+            result: Verb::new(clock, include_str!("lua/result.lua")),
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! The Redis store on a real server that misbehaves, or behind a wire that does.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "support/redis_server.rs"]
+mod redis_server;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use redis_server::RedisServer;
+use soloist::protocol::{
+    Answer, Body, Left, Mode, OutcomeKind, Publication, Published, Released, Renewal, Renewed, Request, Ttl,
+    Want, Who,
+};
+use soloist::store::redis::{RedisOptions, RedisStore};
+use soloist::store::{Notice, Reply, Told};
+use soloist::{Error, Holder, Key, Store, Ticket};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn ask(text: &str, mode: Mode, want: Want) -> Request {
+    Request {
+        key: Key::new(text).unwrap(),
+        ticket: Ticket::mint(),
+        holder: Holder::new("somebody").unwrap(),
+        note: None,
+        want,
+        mode,
+        ttl: Ttl::new(Duration::from_secs(60)),
+        bound: false,
+        seen: None,
+    }
+}
+
+fn lock(text: &str) -> Request {
+    ask(text, Mode::Line, Want::Lock)
+}
+
+fn granted(reply: &Reply) -> u64 {
+    match &reply.answer {
+        Answer::Granted(grant) => grant.token.0,
+        other => panic!("not granted: {other:?}"),
+    }
+}
+
+fn queued(reply: Reply) -> Reply {
+    assert!(matches!(reply.answer, Answer::Queued(_)), "{reply:?}");
+    reply
+}
+
+fn renewal(request: &Request) -> Renewal {
+    Renewal { key: request.key.clone(), who: Who::Ticket(request.ticket), ttl: request.ttl, detach: false }
+}
+
+fn mine(request: &Request) -> Who {
+    Who::Ticket(request.ticket)
+}
+
+/// Options of a caller who has not much time.
+fn hasty() -> RedisOptions {
+    RedisOptions::default()
+        .response_timeout(Duration::from_millis(300))
+        .connect_timeout(Duration::from_secs(1))
+        .health_check(Duration::from_millis(200))
+}
+
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, future).await.expect("in time")
+}
+
+async fn run(server: &RedisServer, words: &[&str]) -> redis::Value {
+    let mut cmd = redis::cmd(words[0]);
+    cmd.arg(&words[1..]);
+    cmd.query_async(&mut server.admin().await).await.unwrap()
+}
+
+/// How many fencing tokens a key's shard gave out, told by what the counter is.
+async fn counter(server: &RedisServer, key: &str) -> u64 {
+    let names: Vec<String> =
+        redis::cmd("KEYS").arg("soloist:1:*:f").query_async(&mut server.admin().await).await.unwrap();
+    assert_eq!(names.len(), 1, "only {key:?} was ever locked");
+    redis::cmd("GET").arg(&names[0]).query_async(&mut server.admin().await).await.unwrap()
+}
+
+#[tokio::test]
+async fn scripts_that_the_server_forgot_are_sent_again() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let flush = async || {
+        run(&server, &["SCRIPT", "FLUSH"]).await;
+    };
+    for _ in 0..2 {
+        let (first, second) = (ask("k", Mode::Line, Want::Flight), lock("k"));
+        flush().await;
+        granted(&store.acquire(&first).await.unwrap());
+        flush().await;
+        queued(store.acquire(&second).await.unwrap());
+        flush().await;
+        assert!(matches!(store.renew(&[renewal(&first)]).await.unwrap()[0], Renewed::Renewed { .. }));
+        flush().await;
+        assert_eq!(store.leave(&second.key, second.ticket).await.unwrap(), Left::Line);
+        flush().await;
+        store.touch(&first.key).await.unwrap();
+        flush().await;
+        let publication = Publication {
+            key: first.key.clone(),
+            ticket: first.ticket,
+            kind: OutcomeKind::Value,
+            body: Body::Inline(Bytes::from_static(b"value")),
+            keep: 60_000_000,
+        };
+        assert_eq!(store.publish(&publication).await.unwrap(), Published::Published);
+        flush().await;
+        assert!(store.inspect(&first.key).await.unwrap().result.is_some());
+        flush().await;
+        assert_eq!(store.list("").await.unwrap().len(), 1);
+        flush().await;
+        assert!(store.forget(&first.key).await.unwrap());
+        flush().await;
+        assert_eq!(store.release(&first.key, &Who::Any).await.unwrap(), Released::NotHeld(None));
+    }
+}
+
+#[tokio::test]
+async fn a_waiter_whose_connections_are_killed_is_still_served() {
+    let server = RedisServer::start();
+    let holder_store = RedisStore::connect(&server.url()).await.unwrap();
+    for (round, kinds) in [&["normal"][..], &["pubsub"], &["normal", "pubsub"]].into_iter().enumerate() {
+        let store = RedisStore::connect(&server.url()).await.unwrap();
+        let mut notices = store.notices();
+        let mut events = store.events().await.unwrap();
+        let key = format!("k{round}");
+        let (holder, waiter) = (lock(&key), lock(&key));
+        granted(&holder_store.acquire(&holder).await.unwrap());
+        let standing = queued(store.acquire(&waiter).await.unwrap());
+        for kind in kinds {
+            run(&server, &["CLIENT", "KILL", "TYPE", kind]).await;
+        }
+        let waiting = tokio::spawn(async move {
+            let reply = store.wait(&waiter, standing).await;
+            (store, reply)
+        });
+        if kinds.contains(&"pubsub") {
+            // Holders are told to ask, and watchers that they missed something.
+            assert_eq!(in_time(notices.recv()).await.unwrap(), Notice::AskAgain);
+            while in_time(events.next()).await.unwrap() != Told::Missed {}
+        }
+        holder_store.release(&holder.key, &mine(&holder)).await.unwrap();
+        let (_store, reply) = in_time(waiting).await.unwrap();
+        granted(&reply.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_lost_its_data_gives_larger_tokens_and_serves_those_who_wait() {
+    let mut server = RedisServer::start();
+    let store = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
+    let (holder, waiter) = (lock("k"), lock("k"));
+    let before = granted(&store.acquire(&holder).await.unwrap());
+    let standing = queued(store.acquire(&waiter).await.unwrap());
+    let mut notices = store.notices();
+    let waiting = {
+        let (store, waiter) = (Arc::clone(&store), waiter.clone());
+        tokio::spawn(async move { store.wait(&waiter, standing).await })
+    };
+    server.start_again();
+    let after = granted(&in_time(waiting).await.unwrap().unwrap());
+    assert!(after > before);
+    assert_eq!(in_time(notices.recv()).await.unwrap(), Notice::AskAgain);
+    let renewed = store.renew(&[renewal(&holder), renewal(&waiter)]).await.unwrap();
+    assert!(matches!(&renewed[0], Renewed::NotHeld(Some(holding)) if holding.token.0 == after));
+    assert!(matches!(renewed[1], Renewed::Renewed { .. }));
+}
+
+#[tokio::test]
+async fn a_verb_waits_through_an_outage_and_a_waiter_through_a_longer_one() {
+    let mut server = RedisServer::start();
+    let options = hasty().give_up(Duration::from_millis(500));
+    let store = Arc::new(RedisStore::connect_with(&server.url(), options).await.unwrap());
+    let (holder, waiter) = (lock("k"), lock("k"));
+    granted(&store.acquire(&holder).await.unwrap());
+    let standing = queued(store.acquire(&waiter).await.unwrap());
+    let waiting = {
+        let (store, waiter) = (Arc::clone(&store), waiter.clone());
+        tokio::spawn(async move { store.wait(&waiter, standing).await })
+    };
+    server.kill();
+    let error = in_time(store.touch(&holder.key)).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    assert!(error.to_string().contains(&server.url()), "{error}");
+    server.start_again();
+    granted(&in_time(waiting).await.unwrap().unwrap());
+}
+
+#[tokio::test]
+async fn a_server_that_answers_late_grants_once() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect_with(&server.url(), hasty()).await.unwrap();
+    let request = lock("k");
+    run(&server, &["CLIENT", "PAUSE", "1500", "ALL"]).await;
+    let token = granted(&in_time(store.acquire(&request)).await.unwrap());
+    assert_eq!(counter(&server, "k").await, token, "one grant only");
+    assert!(matches!(store.release(&request.key, &mine(&request)).await.unwrap(), Released::Released { .. }));
+}
+
+#[tokio::test]
+async fn a_server_that_stops_for_a_while_is_noticed_by_the_ear() {
+    let server = RedisServer::start_with(&["--enable-debug-command", "yes"]);
+    let store = RedisStore::connect_with(&server.url(), hasty()).await.unwrap();
+    let mut notices = store.notices();
+    run(&server, &["DEBUG", "SLEEP", "1.5"]).await;
+    assert_eq!(in_time(notices.recv()).await.unwrap(), Notice::AskAgain);
+}
+
+/// A wire that loses what the server says, while told to.
+struct Proxy {
+    url: String,
+    swallow: Arc<AtomicBool>,
+    swallowed: Arc<tokio::sync::Notify>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn proxy(server: &RedisServer) -> Proxy {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let (swallow, swallowed) = (Arc::new(AtomicBool::new(false)), Arc::new(tokio::sync::Notify::new()));
+    let (port, lose, lost) = (server.port(), Arc::clone(&swallow), Arc::clone(&swallowed));
+    let task = tokio::spawn(async move {
+        let mut wires = tokio::task::JoinSet::new();
+        while let Ok((client, _)) = listener.accept().await {
+            let (lose, lost) = (Arc::clone(&lose), Arc::clone(&lost));
+            wires.spawn(async move {
+                let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let (mut from_server, mut to_server) = server.into_split();
+                let (mut from_client, mut to_client) = client.into_split();
+                let there = async { tokio::io::copy(&mut from_client, &mut to_server).await };
+                let back = async {
+                    let mut buffer = vec![0; 64 << 10];
+                    while let Ok(len @ 1..) = from_server.read(&mut buffer).await {
+                        if lose.swap(false, Ordering::SeqCst) {
+                            lost.notify_one();
+                        } else if to_client.write_all(&buffer[..len]).await.is_err() {
+                            break;
+                        }
+                    }
+                };
+                tokio::select! { _ = there => {}, () = back => {} }
+            });
+        }
+    });
+    Proxy { url, swallow, swallowed, task }
+}
+
+#[tokio::test]
+async fn a_lost_reply_is_asked_for_again_and_never_a_false_yes() {
+    let server = RedisServer::start();
+    let proxy = proxy(&server).await;
+    // Only the verb's reply is lost, not that of a health check.
+    let options = hasty().health_check(Duration::from_secs(3600));
+    let store = RedisStore::connect_with(&proxy.url, options).await.unwrap();
+    let request = lock("k");
+
+    proxy.swallow.store(true, Ordering::SeqCst);
+    let token = granted(&in_time(store.acquire(&request)).await.unwrap());
+    in_time(proxy.swallowed.notified()).await;
+    assert_eq!(counter(&server, "k").await, token, "one grant only");
+
+    let behind = lock("k");
+    proxy.swallow.store(true, Ordering::SeqCst);
+    let standing = queued(in_time(store.acquire(&behind)).await.unwrap());
+    in_time(proxy.swallowed.notified()).await;
+    assert_eq!(store.inspect(&request.key).await.unwrap().waiting, 1, "one place only");
+    assert_eq!(store.leave(&behind.key, behind.ticket).await.unwrap(), Left::Line);
+    drop(standing);
+
+    // The server knows the script now, so the reply that is lost is not "no such script".
+    let never = Who::Ticket(Ticket::mint());
+    assert!(matches!(store.release(&request.key, &never).await.unwrap(), Released::NotHeld(Some(_))));
+    proxy.swallow.store(true, Ordering::SeqCst);
+    let released = in_time(store.release(&request.key, &mine(&request))).await;
+    in_time(proxy.swallowed.notified()).await;
+    assert!(matches!(&released, Err(Error::Unknown { verb: "release", .. })), "{released:?}");
+    assert_eq!(store.inspect(&request.key).await.unwrap().holding, None, "it was carried out, in fact");
+
+    let flight = ask("k", Mode::Line, Want::Flight);
+    granted(&store.acquire(&flight).await.unwrap());
+    proxy.swallow.store(true, Ordering::SeqCst);
+    let publication = Publication {
+        key: flight.key.clone(),
+        ticket: flight.ticket,
+        kind: OutcomeKind::Value,
+        body: Body::Inline(Bytes::from_static(b"value")),
+        keep: 0,
+    };
+    assert_eq!(in_time(store.publish(&publication)).await.unwrap(), Published::Published);
+}
+
+#[tokio::test]
+async fn a_lost_wake_up_is_recovered_by_the_next_look() {
+    let server = RedisServer::start();
+    let proxy = proxy(&server).await;
+    let options = hasty().health_check(Duration::from_secs(3600));
+    let direct = RedisStore::connect(&server.url()).await.unwrap();
+    let store = RedisStore::connect_with(&proxy.url, options).await.unwrap();
+    let holder = Request { ttl: Ttl::new(Duration::from_secs(1)), ..lock("k") };
+    let waiter = lock("k");
+    granted(&direct.acquire(&holder).await.unwrap());
+    let standing = queued(store.acquire(&waiter).await.unwrap());
+    proxy.swallow.store(true, Ordering::SeqCst);
+    direct.release(&holder.key, &mine(&holder)).await.unwrap();
+    in_time(proxy.swallowed.notified()).await;
+    granted(&in_time(store.wait(&waiter, standing)).await.unwrap());
+}
+
+#[tokio::test]
+async fn when_memory_is_full_leases_are_renewed_and_released_and_new_ones_refused() {
+    let server = RedisServer::start_with(&["--maxmemory-policy", "noeviction"]);
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let (holder, waiter, flight) = (lock("k"), lock("k"), ask("f", Mode::Line, Want::Flight));
+    granted(&store.acquire(&holder).await.unwrap());
+    granted(&store.acquire(&flight).await.unwrap());
+    let standing = queued(store.acquire(&waiter).await.unwrap());
+    run(&server, &["CONFIG", "SET", "maxmemory", "1"]).await;
+
+    for request in [lock("new"), lock("k"), ask("new", Mode::Try, Want::Lock)] {
+        let error = store.acquire(&request).await.unwrap_err();
+        assert!(matches!(&error, Error::Refused { why, .. } if why.contains("OOM")), "{error:?}");
+        assert!(error.hint().unwrap().contains("maxmemory"));
+    }
+    let renewed = store.renew(&[renewal(&holder), renewal(&flight)]).await.unwrap();
+    assert!(renewed.iter().all(|renewed| matches!(renewed, Renewed::Renewed { .. })), "{renewed:?}");
+    assert!(matches!(store.release(&holder.key, &mine(&holder)).await.unwrap(), Released::Released { .. }));
+    granted(&in_time(store.wait(&waiter, standing)).await.unwrap());
+    // Confirming a grant is a renewal too.
+    granted(&store.acquire(&waiter).await.unwrap());
+    store.release(&waiter.key, &mine(&waiter)).await.unwrap();
+    let publication = Publication {
+        key: flight.key.clone(),
+        ticket: flight.ticket,
+        kind: OutcomeKind::Value,
+        body: Body::Inline(Bytes::from_static(b"value")),
+        keep: 60_000_000,
+    };
+    assert_eq!(store.publish(&publication).await.unwrap(), Published::Published);
+}
+
+#[tokio::test]
+async fn a_server_that_becomes_a_replica_refuses_and_serves_again_later() {
+    let (server, primary) = (RedisServer::start(), RedisServer::start());
+    let store =
+        RedisStore::connect_with(&server.url(), hasty().give_up(Duration::from_millis(500))).await.unwrap();
+    run(&server, &["REPLICAOF", "127.0.0.1", &primary.port().to_string()]).await;
+    let error = in_time(store.acquire(&lock("k"))).await.unwrap_err();
+    assert!(matches!(&error, Error::Refused { why, .. } if why.contains("READONLY")), "{error:?}");
+    assert!(error.hint().unwrap().contains("primary"));
+    let error = RedisStore::connect(&server.url()).await.unwrap_err();
+    assert!(matches!(&error, Error::Refused { why, .. } if why.contains("READONLY")), "{error:?}");
+    run(&server, &["REPLICAOF", "NO", "ONE"]).await;
+    loop {
+        match in_time(store.acquire(&lock("k"))).await {
+            Ok(reply) => return drop(granted(&reply)),
+            Err(Error::Refused { .. }) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_number_of_connections_does_not_grow() {
+    let server = RedisServer::start();
+    let store = Arc::new(RedisStore::connect(&server.url()).await.unwrap());
+    let events = store.events().await.unwrap();
+    let mut waiting = tokio::task::JoinSet::new();
+    let mut held = Vec::new();
+    for at in 0..200 {
+        let (holder, waiter) = (lock(&format!("k{at}")), lock(&format!("k{at}")));
+        granted(&store.acquire(&holder).await.unwrap());
+        let standing = queued(store.acquire(&waiter).await.unwrap());
+        let store = Arc::clone(&store);
+        waiting.spawn(async move { store.wait(&waiter, standing).await });
+        held.push(holder);
+    }
+    let clients: String =
+        redis::cmd("CLIENT").arg("LIST").query_async(&mut server.admin().await).await.unwrap();
+    assert_eq!(clients.lines().count(), 3, "two and this one:\n{clients}");
+    assert_eq!(store.list("k").await.unwrap().len(), 200);
+    for holder in held {
+        store.release(&holder.key, &mine(&holder)).await.unwrap();
+    }
+    while let Some(served) = in_time(waiting.join_next()).await {
+        granted(&served.unwrap().unwrap());
+    }
+    drop(events);
+}
