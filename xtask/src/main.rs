@@ -1,6 +1,7 @@
 //! Every chore of this repository, as `cargo xtask NAME`.
 #![forbid(unsafe_code)]
 
+mod demo;
 mod install;
 mod steps;
 
@@ -14,6 +15,7 @@ cargo xtask CHORE
 
   test    install what the tests need, then check the formatting, the lints and all tests
   ci      the same
+  demo    the main job: one result for twenty processes, one lock for twenty more
   soak    the long runs of the tests (SOLOIST_SOAK=1), in release mode
   help    this text
 
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let done = match chore.as_str() {
         "test" | "ci" => test(),
         "soak" => soak(),
+        "demo" => enter_root().and_then(|()| demo::demo()),
         "help" | "-h" | "--help" => {
             println!("{HELP}");
             Ok(())

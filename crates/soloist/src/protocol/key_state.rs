@@ -344,6 +344,11 @@ impl KeyState {
         self.hand_over(key, step, None);
     }
 
+    /// The result, if it is kept for all, changing nothing.
+    pub fn result(&self, step: &Step<'_>) -> Option<Outcome> {
+        self.done.as_ref().filter(|done| done.info.until > step.now).map(outcome)
+    }
+
     /// Everything about the key, changing nothing.
     pub fn inspect(&self, key: &Key, step: &Step<'_>) -> KeyInfo {
         let current = |held: &&Held| {

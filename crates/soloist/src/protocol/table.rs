@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answer, KeyInfo, KeyState, Left, Publication, Published, Released, Renewal, Renewed, Request, Step, Who,
+    Answer, KeyInfo, KeyState, Left, Outcome, Publication, Published, Released, Renewal, Renewed, Request,
+    Step, Who,
 };
 use crate::name::{FencingToken, Key, Session, Ticket};
 
@@ -75,6 +76,11 @@ impl Table {
     /// See [`KeyState::touch`].
     pub fn touch(&mut self, key: &Key, step: &mut Step<'_>) {
         self.on(key, step, |state, step| state.touch(key, step));
+    }
+
+    /// See [`KeyState::result`].
+    pub fn result(&self, key: &Key, step: &Step<'_>) -> Option<Outcome> {
+        self.keys.get(key).and_then(|state| state.result(step))
     }
 
     /// See [`KeyState::inspect`].

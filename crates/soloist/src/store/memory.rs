@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::name::{Key, Session, Ticket};
 use crate::protocol::{
-    Answer, Effect, KeyInfo, Left, Liveness, Micros, Mode, Publication, Published, Released, Renewal,
-    Renewed, Request, Step, Table, Who,
+    Answer, Effect, KeyInfo, Left, Liveness, Micros, Mode, Outcome, Publication, Published, Released,
+    Renewal, Renewed, Request, Step, Table, Who,
 };
 
 /// The clock of a store that keeps its own time: real, or driven by a test.
@@ -229,6 +229,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn result(&self, key: &Key) -> Result<Option<Outcome>> {
+        Ok(self.step(|table, step| table.result(key, step))?.0)
+    }
+
     async fn inspect(&self, key: &Key) -> Result<KeyInfo> {
         Ok(self.step(|table, step| table.inspect(key, step))?.0)
     }
@@ -242,6 +246,10 @@ impl Store for MemoryStore {
         self.state().subscribers.push(sender);
         let next = move |cx: &mut std::task::Context<'_>| receiver.poll_recv(cx).map(|e| e.map(Told::Event));
         Ok(Box::pin(futures_util::stream::poll_fn(next)))
+    }
+
+    fn leases_end_with_sessions(&self) -> bool {
+        true
     }
 
     fn notices(&self) -> broadcast::Receiver<Notice> {

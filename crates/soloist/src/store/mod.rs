@@ -3,6 +3,7 @@
 mod hub;
 pub mod local;
 pub mod memory;
+pub mod prefix;
 pub mod redis;
 mod url;
 mod waiting;
@@ -17,7 +18,8 @@ use crate::error::{Loss, Result};
 use crate::event::Event;
 use crate::name::{Key, Ticket};
 use crate::protocol::{
-    Answer, Grant, KeyInfo, Left, Micros, Publication, Published, Released, Renewal, Renewed, Request, Who,
+    Answer, Grant, KeyInfo, Left, Micros, Outcome, Publication, Published, Released, Renewal, Renewed,
+    Request, Who,
 };
 
 pub use url::StoreUrl;
@@ -103,6 +105,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Ends what has ended and hands over what is free, so that it is told at once.
     async fn touch(&self, key: &Key) -> Result<()>;
 
+    /// The result of a key, if one is kept, changing nothing.
+    async fn result(&self, key: &Key) -> Result<Option<Outcome>>;
+
     /// Everything about one key, changing nothing.
     async fn inspect(&self, key: &Key) -> Result<KeyInfo>;
 
@@ -114,6 +119,11 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// What the store says about leases without being asked.
     fn notices(&self) -> broadcast::Receiver<Notice>;
+
+    /// Whether leases that are bound to a session end with it, at once.
+    fn leases_end_with_sessions(&self) -> bool {
+        false
+    }
 
     /// A descriptor that keeps the leases of this store's session alive for as long as any process has it
     /// open. Only the local store has one.

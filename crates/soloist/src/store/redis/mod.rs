@@ -5,6 +5,7 @@
 mod address;
 mod answer;
 mod backoff;
+pub mod bridge;
 mod greeting;
 mod keys;
 mod link;
@@ -34,8 +35,8 @@ use super::{EventStream, Notice, Reply, Store, Told, waiting};
 use crate::error::{Error, Result};
 use crate::name::{Key, Session, Ticket};
 use crate::protocol::{
-    Answer, Body, KeyInfo, Left, Micros, Mode, OutcomeKind, Publication, Published, Released, Renewal,
-    Renewed, Request, Who,
+    Answer, Body, KeyInfo, Left, Micros, Mode, Outcome, OutcomeKind, Publication, Published, Released,
+    Renewal, Renewed, Request, Who,
 };
 
 pub use self::options::RedisOptions;
@@ -284,6 +285,12 @@ impl Store for RedisStore {
     async fn touch(&self, key: &Key) -> Result<()> {
         let names = self.names(key);
         self.link.call(&self.scripts.touch, &|cmd, _| three(cmd.arg(3), &names)).await.map(drop)
+    }
+
+    async fn result(&self, key: &Key) -> Result<Option<Outcome>> {
+        let names = self.names(key);
+        let answered = self.link.call(&self.scripts.result, &|cmd, _| four(cmd.arg(4), &names)).await?;
+        self.read(answer::result(answered.value))
     }
 
     async fn inspect(&self, key: &Key) -> Result<KeyInfo> {

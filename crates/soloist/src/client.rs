@@ -1,0 +1,436 @@
+//! The client: what a program opens once and shares.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::builder::ClientBuilder;
+use crate::error::{Error, Result};
+use crate::flights::Flights;
+use crate::glob::Glob;
+use crate::keeper::Keeper;
+use crate::lease::LeaseId;
+use crate::limits;
+use crate::lock::{Lock, TryLock};
+use crate::name::{FencingToken, Holder, Key};
+use crate::once::{Once, value_of};
+use crate::payload::Payload;
+use crate::place::Place;
+use crate::protocol::{KeyInfo, Released, Renewal, Renewed, Request, Ttl, Who};
+use crate::store::{EventStream, Store};
+use crate::watch;
+
+/// The key of the whole application; see [`Client::app_lock`].
+pub const APP_KEY: &str = "app";
+
+/// A connection to a store, and the background task that keeps its leases. Clones share both.
+///
+/// Whatever is dropped is cleaned up in the background; [`Client::close`] waits for that.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) keeper: Keeper,
+    pub(crate) flights: Flights,
+    pub(crate) holder: Holder,
+    pub(crate) ttl: Ttl,
+    pub(crate) max_result: u64,
+}
+
+impl Client {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Client { inner: Arc::new(inner) }
+    }
+
+    /// A client with settings of its own.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// use std::time::Duration;
+    /// let client = soloist::Client::builder()
+    ///     .holder("worker-7")
+    ///     .prefix("billing:")
+    ///     .ttl(Duration::from_secs(30))
+    ///     .connect("memory:") // or redis://127.0.0.1, or local:
+    ///     .await?;
+    /// assert_eq!(client.holder().as_str(), "worker-7");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// Opens a store by its URL, with default settings. An empty text is the local store.
+    ///
+    /// # Errors
+    /// [`Error::BadUrl`], [`Error::Unavailable`], [`Error::Refused`], [`Error::Folder`]: all at once, nothing
+    /// is retried here.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing stays open.
+    pub async fn connect(url: &str) -> Result<Self> {
+        Self::builder().connect(url).await
+    }
+
+    /// The store that the environment variable `SOLOIST_STORE` names, or else the local one.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    ///
+    /// # Cancel safety
+    /// Safe: nothing stays open.
+    pub async fn from_env() -> Result<Self> {
+        Self::connect(&std::env::var("SOLOIST_STORE").unwrap_or_default()).await
+    }
+
+    /// A client on a store of its own inside this process, for tests.
+    ///
+    /// # Errors
+    /// None with default settings.
+    pub fn memory() -> Result<Self> {
+        Self::builder().store(Arc::new(crate::store::memory::MemoryStore::new()))
+    }
+
+    /// Asks for a key and stands in line for as long as it takes, or for the `wait` that is set.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// use std::time::Duration;
+    /// use soloist::Error;
+    ///
+    /// let lease = client.lock("report:42").ttl(Duration::from_secs(10)).await?;
+    /// let late = client.lock("report:42").wait(Duration::from_millis(5)).await;
+    /// assert!(matches!(late, Err(Error::TimedOut { .. })));
+    ///
+    /// let mine = client.lock("report:42").holder("user:20").force().await?;
+    /// assert!(mine.token() > lease.token());
+    /// lease.lost().await; // the old holder is told
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lock(&self, key: impl AsRef<str>) -> Lock<'_> {
+        Lock::new(self, key.as_ref())
+    }
+
+    /// Asks for the one lock of the whole application: [`Client::lock`] of [`APP_KEY`]. Applications that share
+    /// a store tell themselves apart by their [prefix](ClientBuilder::prefix). An empty key is an error, for
+    /// an unset variable must not lock everybody out.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// let client = soloist::Client::builder().prefix("billing:").connect("memory:").await?;
+    /// let lease = client.app_lock().await?; // nobody else of billing is in here
+    /// assert_eq!(lease.key().as_str(), soloist::APP_KEY);
+    /// assert!(client.lock("").await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn app_lock(&self) -> Lock<'_> {
+        self.lock(APP_KEY)
+    }
+
+    /// Asks for a key once: busy is a value, not an error.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// let Some(lease) = client.try_lock("job").await? else { return Ok(()) };
+    /// assert!(client.try_lock("job").await?.is_none());
+    /// # drop(lease);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn try_lock(&self, key: impl AsRef<str>) -> TryLock<'_> {
+        TryLock::new(self, key.as_ref())
+    }
+
+    /// Asks for a result that one caller of the whole fleet computes; see [`Once::run`] and [`Once::join`].
+    pub fn once(&self, key: impl AsRef<str>) -> Once<'_> {
+        Once::new(self, key.as_ref())
+    }
+
+    /// Renews a detached lease for `ttl` from now. Answers its token.
+    ///
+    /// # Errors
+    /// [`Error::NotHeld`], [`Error::BadDuration`], or the store's.
+    ///
+    /// # Cancel safety
+    /// Dropped in flight, it is not known whether it was carried out.
+    pub async fn renew(&self, id: &LeaseId, ttl: Duration) -> Result<FencingToken> {
+        self.renew_as(id.key.clone(), Who::Ticket(id.ticket), limits::ttl(ttl)?).await
+    }
+
+    /// Renews the lease of a named holder for `ttl` from now. Answers its token.
+    ///
+    /// # Errors
+    /// [`Error::NotHeld`] when nobody or somebody else holds it, [`Error::BadDuration`], or the store's.
+    ///
+    /// # Cancel safety
+    /// Dropped in flight, it is not known whether it was carried out.
+    pub async fn renew_held_by(
+        &self,
+        key: impl AsRef<str>,
+        holder: impl AsRef<str>,
+        ttl: Duration,
+    ) -> Result<FencingToken> {
+        self.renew_as(Key::new(key)?, Who::Holder(Holder::new(holder)?), limits::ttl(ttl)?).await
+    }
+
+    async fn renew_as(&self, key: Key, who: Who, ttl: Ttl) -> Result<FencingToken> {
+        let renewal = Renewal { key, who, ttl, detach: false };
+        match self.store().renew(std::slice::from_ref(&renewal)).await?.pop() {
+            Some(Renewed::Renewed { token, .. }) => Ok(token),
+            Some(Renewed::NotHeld(now)) => {
+                Err(Error::NotHeld { key: renewal.key, holder: now.map(|now| now.holder) })
+            }
+            None => Err(self.odd_answer("a renewal is not answered")),
+        }
+    }
+
+    /// Releases a detached lease. Answers its token.
+    ///
+    /// # Errors
+    /// [`Error::NotHeld`], [`Error::Unknown`] when no answer came, or the store's.
+    ///
+    /// # Cancel safety
+    /// Dropped in flight, it is not known whether it was carried out; asking again is safe.
+    pub async fn release(&self, id: &LeaseId) -> Result<FencingToken> {
+        self.release_as(id.key.clone(), Who::Ticket(id.ticket)).await
+    }
+
+    /// Releases the lease of a named holder. Answers its token.
+    ///
+    /// # Errors
+    /// [`Error::NotHeld`] when nobody or somebody else holds it, [`Error::Unknown`], or the store's.
+    ///
+    /// # Cancel safety
+    /// As [`Client::release`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// client.lock("article:12").holder("user:20").no_expiry().await?.detach().await?;
+    /// assert!(client.release_held_by("article:12", "user:21").await.is_err());
+    /// client.release_held_by("article:12", "user:20").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn release_held_by(
+        &self,
+        key: impl AsRef<str>,
+        holder: impl AsRef<str>,
+    ) -> Result<FencingToken> {
+        self.release_as(Key::new(key)?, Who::Holder(Holder::new(holder)?)).await
+    }
+
+    /// Ends whatever lease a key has, whose ever it is; its holder is told, and the next in line has it.
+    /// Answers the broken lease's token; `None` when the key was free.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Dropped in flight, it is not known whether it was carried out.
+    pub async fn break_lock(&self, key: impl AsRef<str>) -> Result<Option<FencingToken>> {
+        match self.release_as(Key::new(key)?, Who::Any).await {
+            Ok(token) => Ok(Some(token)),
+            Err(Error::NotHeld { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn release_as(&self, key: Key, who: Who) -> Result<FencingToken> {
+        match self.store().release(&key, &who).await? {
+            Released::Released { token } => Ok(token),
+            Released::NotHeld(now) => Err(Error::NotHeld { key, holder: now.map(|now| now.holder) }),
+        }
+    }
+
+    /// The result that is kept for a key, without waiting for one or computing it.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when an error is kept, [`Error::BadResult`] when it cannot be decoded, or the
+    /// store's.
+    ///
+    /// # Cancel safety
+    /// Safe: it changes nothing.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// assert_eq!(client.result::<u32>("answer").await?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn result<T: Payload>(&self, key: impl AsRef<str>) -> Result<Option<T>> {
+        let key = Key::new(key)?;
+        let outcome = self.store().result(&key).await?;
+        outcome.map(|outcome| value_of(key, outcome)).transpose()
+    }
+
+    /// Drops the result that is kept for a key. A flight that is under way is not kept either: those who
+    /// wait for it compute anew. Answers whether a result was kept.
+    ///
+    /// # Errors
+    /// [`Error::EmptyName`], [`Error::LongName`], or the store's.
+    ///
+    /// # Cancel safety
+    /// Dropped in flight, it is not known whether it was carried out.
+    pub async fn forget(&self, key: impl AsRef<str>) -> Result<bool> {
+        let key = Key::new(key)?;
+        let forgot = self.store().forget(&key).await?;
+        // Who calls after this is not served by a flight that began before it.
+        self.flights().part(&key);
+        Ok(forgot)
+    }
+
+    /// Who holds a key, since when and for how long; who waits, in order; which result is kept.
+    ///
+    /// # Errors
+    /// [`Error::EmptyName`], [`Error::LongName`], or the store's.
+    ///
+    /// # Cancel safety
+    /// Safe: it changes nothing.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// let lease = client.lock("article:12").holder("user:20").note("editing").await?;
+    /// let info = client.inspect("article:12").await?;
+    /// let holding = info.holding.unwrap();
+    /// assert_eq!(holding.holder.as_str(), "user:20");
+    /// assert_eq!(holding.token, lease.token());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn inspect(&self, key: impl AsRef<str>) -> Result<KeyInfo> {
+        self.store().inspect(&Key::new(key)?).await
+    }
+
+    /// Every key that is held, waited for, or has a result, sorted; of those that match the pattern, in
+    /// which `*` stands for any text, `?` for one character, and `\` takes the next one as it is.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Safe: it changes nothing.
+    pub async fn list(&self, pattern: &str) -> Result<Vec<KeyInfo>> {
+        let glob = Glob::new(pattern);
+        let mut infos = self.store().list(&glob.literal_prefix()).await?;
+        infos.retain(|info| glob.matches(info.key.as_str()));
+        Ok(infos)
+    }
+
+    /// What happens to all keys from now on, each key's events in order. Where events were missed (the
+    /// connection was cut, the reader too slow) the stream says so. A lease that ends unreleased is told
+    /// within a second, even when nobody asks for its key, as long as the stream is read.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Safe; dropping the stream ends the subscription.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// use futures_util::StreamExt;
+    /// use soloist::{EventKind, store::Told};
+    ///
+    /// let mut events = client.events().await?;
+    /// let lease = client.lock("report:42").await?;
+    /// let Some(Told::Event(event)) = events.next().await else { panic!("no event") };
+    /// assert_eq!((event.kind, event.token), (EventKind::Locked, lease.token()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn events(&self) -> Result<EventStream> {
+        watch::in_time(Arc::clone(self.store())).await
+    }
+
+    /// The name under which this client holds keys, unless a request says otherwise.
+    pub fn holder(&self) -> &Holder {
+        &self.inner.holder
+    }
+
+    /// A descriptor that keeps the leases of this client alive for as long as any process has it open, even
+    /// when this one is killed. Only the local store has one: hand it to whatever has to be ended before
+    /// the next holder may begin.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn liveness(&self) -> Result<Option<std::os::fd::OwnedFd>> {
+        self.store().liveness()
+    }
+
+    /// Waits until everything that was dropped is released, and ends the connection. Leases that are held and
+    /// requests that wait, those of other clones too, end: their owners are told ([`Lease::lost`],
+    /// [`Error::Closed`]), and the keys are free for others at once.
+    ///
+    /// # Cancel safety
+    /// Safe: what is not yet released then is released in the background.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// let lease = client.lock("report:42").await?;
+    /// client.close().await;
+    /// assert!(lease.is_lost());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [`Lease::lost`]: crate::Lease::lost
+    pub async fn close(self) {
+        self.inner.keeper.close().await;
+        self.store().close().await;
+    }
+
+    /// Waits until everything that was dropped so far is released.
+    ///
+    /// # Cancel safety
+    /// Safe: it only waits.
+    pub async fn flush(&self) {
+        self.inner.keeper.flush().await;
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.inner.store
+    }
+
+    pub(crate) fn flights(&self) -> &Flights {
+        &self.inner.flights
+    }
+
+    pub(crate) fn ttl(&self) -> Ttl {
+        self.inner.ttl
+    }
+
+    pub(crate) fn max_result(&self) -> u64 {
+        self.inner.max_result
+    }
+
+    pub(crate) fn place(&self, request: Request) -> Place {
+        Place::new(Arc::clone(self.store()), self.inner.keeper.clone(), request)
+    }
+
+    pub(crate) fn odd_answer(&self, why: &str) -> Error {
+        let hint = "do all programs on this store use the same version?";
+        Error::Refused { store: self.store().name().into(), why: why.into(), hint }
+    }
+}

@@ -1,0 +1,136 @@
+//! The flights of one process: however many callers want the same result, one of them asks the store.
+//!
+//! The callers of a key pass a baton. Who has it drives: it stands in line, and either hears the result,
+//! which then is everybody's, or leads and computes it. A driver that goes away passes the baton on, and
+//! with it its place in the line.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::name::Key;
+use crate::place::Place;
+use crate::protocol::{Outcome, Request};
+
+/// The flights that callers of this process are on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flights(Arc<Mutex<HashMap<Key, Weak<LocalFlight>>>>);
+
+/// The callers of one key in this process.
+pub(crate) struct LocalFlight {
+    key: Key,
+    flights: Flights,
+    baton: Arc<Semaphore>,
+    /// The place in line that the last driver left.
+    place: Mutex<Option<Place>>,
+    outcome: watch::Sender<Option<Outcome>>,
+}
+
+/// What a caller gets: the result, or its turn to drive.
+pub(crate) enum Turn {
+    Done(Outcome),
+    Drive(Baton),
+}
+
+/// The turn to drive. Dropping it passes it on.
+pub(crate) struct Baton {
+    flight: Arc<LocalFlight>,
+    place: Option<Place>,
+    _permit: OwnedSemaphorePermit,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while one of these is held, and the state is whole at every step.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Flights {
+    /// Joins the callers of a key.
+    pub(crate) fn join(&self, key: &Key) -> Arc<LocalFlight> {
+        let mut map = lock(&self.0);
+        if let Some(flight) = map.get(key).and_then(Weak::upgrade) {
+            return flight;
+        }
+        let flight = Arc::new(LocalFlight {
+            key: key.clone(),
+            flights: self.clone(),
+            baton: Arc::new(Semaphore::new(1)),
+            place: Mutex::new(None),
+            outcome: watch::channel(None).0,
+        });
+        map.insert(key.clone(), Arc::downgrade(&flight));
+        flight
+    }
+
+    /// Whoever comes from now on joins a new flight.
+    pub(crate) fn part(&self, key: &Key) {
+        lock(&self.0).remove(key);
+    }
+
+    fn remove(&self, flight: &LocalFlight) {
+        let mut map = lock(&self.0);
+        if map.get(&flight.key).is_some_and(|weak| std::ptr::eq(weak.as_ptr(), flight)) {
+            map.remove(&flight.key);
+        }
+    }
+}
+
+impl LocalFlight {
+    /// Waits for the result or the baton. Cancel safe.
+    pub(crate) async fn turn(self: Arc<Self>) -> Turn {
+        let mut outcome = self.outcome.subscribe();
+        let baton = Arc::clone(&self.baton);
+        tokio::select! {
+            biased;
+            Ok(done) = outcome.wait_for(Option::is_some) => {
+                if let Some(done) = done.clone() {
+                    return Turn::Done(done);
+                }
+            }
+            Ok(permit) = baton.acquire_owned() => {
+                if let Some(done) = self.outcome.borrow().clone() {
+                    return Turn::Done(done);
+                }
+                let place = lock(&self.place).take();
+                return Turn::Drive(Baton { flight: self, place, _permit: permit });
+            }
+        }
+        // Neither the channel nor the semaphore is ever closed while `self` lives.
+        std::future::pending().await
+    }
+}
+
+impl Drop for LocalFlight {
+    fn drop(&mut self) {
+        self.flights.remove(self);
+    }
+}
+
+impl Baton {
+    /// The place in line: the one that an earlier driver left, if it asks for the same.
+    pub(crate) fn place(&mut self, request: Request, new: impl FnOnce(Request) -> Place) -> &mut Place {
+        let left = self.place.take().filter(|place| place.asks_for(&request));
+        self.place.insert(left.unwrap_or_else(|| new(request)))
+    }
+
+    /// The place has been served: there is none to pass on.
+    pub(crate) fn served(&mut self) {
+        self.place = None;
+    }
+
+    /// Everybody of this process who waits has this result.
+    pub(crate) fn done(&self, outcome: Outcome) {
+        self.flight.flights.remove(&self.flight);
+        self.flight.outcome.send_replace(Some(outcome));
+    }
+}
+
+impl Drop for Baton {
+    fn drop(&mut self) {
+        // The next driver goes on with the place. If there is none, the flight drops it, and it is left.
+        if let Some(place) = self.place.take() {
+            *lock(&self.flight.place) = Some(place);
+        }
+    }
+}

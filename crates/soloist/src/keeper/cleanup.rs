@@ -1,0 +1,56 @@
+//! Ends what its owner let go of: tried again while it can still matter, and never for ever.
+
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::error::{Error, Result};
+use crate::kept::Kept;
+use crate::name::{Key, Ticket};
+use crate::protocol::Who;
+use crate::store::Store;
+
+/// How long to try to end something that has no end of its own: a lease without expiry, a place in line.
+const LONG: Duration = Duration::from_secs(300);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Releases a dropped lease, unless it has ended before.
+pub(super) async fn release(store: &dyn Store, kept: &Kept) {
+    if kept.loss().is_none() {
+        end(store, kept).await;
+    }
+}
+
+/// Ends a lease at the store.
+pub(super) async fn end(store: &dyn Store, kept: &Kept) {
+    let end = kept.deadline().unwrap_or_else(|| Moment::now().after(LONG));
+    let who = Who::Ticket(kept.ticket);
+    let done = retry(end, || async { store.release(&kept.key, &who).await.map(drop) }).await;
+    let (key, token) = (&kept.key, kept.token.0);
+    match done {
+        Ok(()) => tracing::debug!(%key, token, "dropped lease released"),
+        Err(error) => tracing::warn!(%key, token, %error, "dropped lease not released; it ends by its ttl"),
+    }
+}
+
+/// Takes an abandoned request back.
+pub(super) async fn leave(store: &dyn Store, key: &Key, ticket: Ticket) {
+    let end = Moment::now().after(LONG);
+    if let Err(error) = retry(end, || async { store.leave(key, ticket).await.map(drop) }).await {
+        tracing::warn!(%key, %error, "abandoned request not taken back; the line passes it over");
+    }
+}
+
+/// Tries until `end`, with growing pauses, while the store cannot be reached. Any other error is final.
+async fn retry<F: Future<Output = Result<()>>>(end: Moment, mut verb: impl FnMut() -> F) -> Result<()> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match verb().await {
+            Err(Error::Unavailable { .. }) if Moment::now() < end => tokio::time::sleep(pause).await,
+            // The question was asked again and found nothing: whatever it was, it has ended.
+            Err(Error::Unknown { .. }) => return Ok(()),
+            ended => return ended,
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}

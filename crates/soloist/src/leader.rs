@@ -1,0 +1,178 @@
+//! The leader of a flight: it computes, and tells everybody who waits.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::{Error, Loss, Result};
+use crate::flights::Baton;
+use crate::lease::Lease;
+use crate::limits;
+use crate::name::FencingToken;
+use crate::once::OnError;
+use crate::payload::Payload;
+use crate::protocol::{Body, Micros, Outcome, OutcomeKind, Publication, Published};
+
+/// What a caller of [`Once::join`](crate::Once::join) is.
+#[derive(Debug)]
+pub enum Flight<T> {
+    /// You compute: [publish](Leader::publish) the value, or drop this to let the next in line try.
+    Leader(Leader<T>),
+    /// Somebody has computed it; here it is.
+    Done(T),
+}
+
+/// The leader of a flight. Everybody else waits for what it [publishes](Leader::publish). Dropping it lets
+/// the next in line lead.
+#[must_use = "dropping the leader lets the next in line compute"]
+pub struct Leader<T> {
+    pub(crate) lead: Box<Lead>,
+    pub(crate) value: PhantomData<fn() -> T>,
+}
+
+/// The part of a leader that does not know the type of its value.
+pub(crate) struct Lead {
+    pub(crate) lease: Lease,
+    pub(crate) baton: Baton,
+    pub(crate) keep: Micros,
+    pub(crate) keep_errors: Micros,
+    pub(crate) on_error: OnError,
+    pub(crate) limit: u64,
+}
+
+impl<T: Payload> Leader<T> {
+    /// The lease under which the work is done.
+    pub fn lease(&self) -> &Lease {
+        &self.lead.lease
+    }
+
+    /// The fencing token of this leader.
+    pub fn token(&self) -> FencingToken {
+        self.lead.lease.token()
+    }
+
+    /// Gives the value to everybody who waits, keeps it for as long as was asked for, and returns it.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] when this leader was replaced: its value is not taken, whoever waits gets its
+    /// successor's. [`Error::TooLarge`] and [`Error::BadResult`] when it cannot be published, which those
+    /// who wait are told too. The store's, when it cannot be reached: then the next in line will compute.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped in flight, either everybody has the value or the next in line will compute.
+    pub async fn publish(self, value: T) -> Result<T> {
+        let keep = self.lead.keep;
+        self.publish_kept(value, keep).await
+    }
+
+    /// As [`Leader::publish`], with a `keep` that is chosen now, with the value at hand.
+    ///
+    /// # Errors
+    /// As [`Leader::publish`]; and [`Error::BadDuration`], by which the next in line leads.
+    ///
+    /// # Cancel safety
+    /// As [`Leader::publish`].
+    pub async fn publish_for(self, value: T, keep: Duration) -> Result<T> {
+        self.publish_kept(value, limits::keep(keep)?).await
+    }
+
+    async fn publish_kept(self, value: T, keep: Micros) -> Result<T> {
+        let key = self.lead.lease.key().clone();
+        let bytes = match value.encode() {
+            Ok(bytes) if bytes.len() as u64 <= self.lead.limit => bytes,
+            Ok(bytes) => {
+                let error = Error::TooLarge { key, size: bytes.len() as u64, limit: self.lead.limit };
+                return Err(self.unpublishable(error).await);
+            }
+            Err(why) => {
+                return Err(self.unpublishable(Error::BadResult { key, verb: "encoded", why }).await);
+            }
+        };
+        self.lead.publish(OutcomeKind::Value, bytes, keep).await.map(|()| value)
+    }
+
+    /// Says that the work failed: to all who wait, or just to the next in line, who then tries
+    /// ([`OnError`]). Returns the error for this caller, with `error` as its source.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped in flight, either everybody has the error or the next in line will compute.
+    pub async fn fail(self, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+        let source: Arc<dyn StdError + Send + Sync> = error.into().into();
+        let (key, leader) = (self.lead.lease.key().clone(), self.lead.lease.holder().clone());
+        let message = source.to_string();
+        let keep = self.lead.keep_errors;
+        if self.lead.on_error == OnError::Share {
+            self.lead.share_error(message.clone(), keep).await;
+        } else if let Err(error) = self.lead.lease.release().await {
+            tracing::debug!(%key, %error, "a failed leader could not release");
+        }
+        Error::Failed { key, leader, message, source: Some(source) }
+    }
+
+    /// A value that cannot be published: those who wait are told, for none of them would fare better.
+    async fn unpublishable(self, error: Error) -> Error {
+        self.lead.share_error(error.to_string(), 0).await;
+        error
+    }
+}
+
+impl Lead {
+    /// The caller's own error is what counts; that it could not be told is only noted: the line goes on.
+    async fn share_error(self: Box<Self>, message: String, keep: Micros) {
+        let key = self.lease.key().clone();
+        if let Err(error) = self.publish(OutcomeKind::Error, message.into(), keep).await {
+            tracing::warn!(%key, %error, "the leader's error could not be told; the next in line tries");
+        }
+    }
+
+    async fn publish(mut self: Box<Self>, kind: OutcomeKind, bytes: Bytes, keep: Micros) -> Result<()> {
+        if let Some(loss) = self.lease.kept().loss() {
+            return Err(self.lease.kept().lost_error(loss));
+        }
+        let (key, ticket) = (self.lease.key().clone(), self.lease.kept().ticket);
+        let publication = Publication { key, ticket, kind, body: Body::Inline(bytes), keep };
+        let published = self.publish_until_lost(&publication).await?;
+        self.lease.finish();
+        match published {
+            Published::Published => {
+                // Only those hear this who wait now; whoever comes later asks the store.
+                let (token, leader) = (self.lease.token(), self.lease.holder().clone());
+                let body = publication.body;
+                self.baton.done(Outcome { token, leader, at: 0, until: 0, kind, body });
+                Ok(())
+            }
+            // The key was forgotten meanwhile: this caller has asked before that and may have its value, the
+            // others compute anew.
+            Published::Stale => Ok(()),
+            Published::Refused(_) => Err(self.lease.kept().lost_error(Loss::Gone)),
+        }
+    }
+}
+
+impl Lead {
+    /// Work was done: while the lease lives, a store that is away is asked again. The same publication is
+    /// the same, however often it is asked for.
+    async fn publish_until_lost(&self, publication: &Publication) -> Result<Published> {
+        let mut pause = Duration::from_millis(20);
+        loop {
+            match self.lease.store().publish(publication).await {
+                Err(Error::Unavailable { store, why }) if !self.lease.is_lost() => {
+                    tracing::warn!(key = %publication.key, store, why, "publishing failed; trying again");
+                }
+                published => return published,
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+}
+
+impl<T> fmt::Debug for Leader<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Leader").field(&self.lead.lease).finish()
+    }
+}

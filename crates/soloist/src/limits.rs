@@ -1,0 +1,35 @@
+//! Which durations make sense. Everything else is refused before anything is sent.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::protocol::{Micros, Ttl};
+
+const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
+const SHORTEST_TTL: Duration = Duration::from_millis(10);
+
+/// The life of a lease: 10 ms to a year.
+pub(crate) fn ttl(got: Duration) -> Result<Ttl> {
+    if (SHORTEST_TTL..=YEAR).contains(&got) {
+        return Ok(Ttl::new(got));
+    }
+    let range = "a ttl is 10 ms to 366 days; use no_expiry for a lease that never ends by itself";
+    Err(Error::BadDuration { what: "ttl", got, range })
+}
+
+/// How long to stand in line: up to a year.
+pub(crate) fn wait(got: Duration) -> Result<Duration> {
+    if got <= YEAR {
+        return Ok(got);
+    }
+    let range = "a wait is at most 366 days; leave it out to wait for as long as it takes";
+    Err(Error::BadDuration { what: "wait", got, range })
+}
+
+/// How long to keep a result: up to a year.
+pub(crate) fn keep(got: Duration) -> Result<Micros> {
+    if got <= YEAR {
+        return Ok(u64::try_from(got.as_micros()).unwrap_or(u64::MAX));
+    }
+    Err(Error::BadDuration { what: "keep", got, range: "a result is kept for at most 366 days" })
+}

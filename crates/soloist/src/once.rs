@@ -1,0 +1,223 @@
+//! Work-once: one caller of the fleet computes, all others wait for that same result.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use crate::client::Client;
+use crate::clock::Moment;
+use crate::error::{Error, Loss, Result};
+use crate::flights::Turn;
+use crate::leader::{Flight, Lead, Leader};
+use crate::limits;
+use crate::lock::{Ask, ask_options};
+use crate::name::Key;
+use crate::payload::Payload;
+use crate::place::{Served, timed_out};
+use crate::protocol::{Body, Micros, Mode, Outcome, OutcomeKind, Want};
+
+/// What happens to those who wait when the leader's work fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// All who wait now get the leader's error, as [`Error::Failed`].
+    #[default]
+    Share,
+    /// The next in line becomes the leader and tries; only the failed leader itself gets its error.
+    Retry,
+}
+
+/// A result that is asked for; see [`Client::once`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is asked for until run or join is awaited"]
+pub struct Once<'a> {
+    client: &'a Client,
+    ask: Ask,
+    keep: Result<Micros>,
+    keep_errors: Result<Micros>,
+    on_error: OnError,
+}
+
+impl<'a> Once<'a> {
+    pub(crate) fn new(client: &'a Client, key: &str) -> Self {
+        let ask = Ask::new(client, key);
+        Once { client, ask, keep: Ok(0), keep_errors: Ok(0), on_error: OnError::Share }
+    }
+
+    ask_options!();
+
+    /// How long to wait for the result at most; without this, for as long as it takes. It does not end the
+    /// leader's own work.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.ask.wait = limits::wait(wait).map(Some);
+        self
+    }
+
+    /// How long callers who come later get the value that this caller computes. Without this, only those
+    /// get it who wait while it is computed.
+    pub fn keep(mut self, keep: Duration) -> Self {
+        self.keep = limits::keep(keep);
+        self
+    }
+
+    /// How long callers who come later get the error, if this caller's work fails. Without this, only those
+    /// get it who wait.
+    pub fn keep_errors(mut self, keep: Duration) -> Self {
+        self.keep_errors = limits::keep(keep);
+        self
+    }
+
+    /// What happens to those who wait when this caller's work fails.
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.on_error = on_error;
+        self
+    }
+
+    /// Gets the value: computes it with `work` if this caller is the leader, or waits for the leader's.
+    /// The work is dropped the moment the lease is lost; then another leader's value is waited for.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when the work fails, here or at the leader; [`Error::TimedOut`] when the wait is
+    /// over; [`Error::TooLarge`] and [`Error::BadResult`] when the value cannot be published, which the
+    /// waiters are told too.
+    ///
+    /// # Cancel safety
+    /// Safe: a follower leaves the line; a leader's work is dropped and the next in line takes over. The
+    /// same when the work panics.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// # use std::time::Duration;
+    /// async fn build() -> Result<Vec<u32>, std::io::Error> { Ok(vec![1, 2, 3]) }
+    ///
+    /// let keep = Duration::from_secs(1800);
+    /// let report: Vec<u32> = client.once("report:42").keep(keep).run(|| build()).await?;
+    /// assert_eq!(report, [1, 2, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn run<T, E, F, W>(self, work: F) -> Result<T>
+    where
+        T: Payload,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+        F: FnOnce() -> W,
+        W: Future<Output = Result<T, E>>,
+    {
+        let again = self.clone();
+        let leader = match self.join::<T>().await? {
+            Flight::Done(value) => return Ok(value),
+            Flight::Leader(leader) => leader,
+        };
+        let done = leader.lease().run_until_lost(work()).await;
+        let published = match done {
+            Ok(Ok(value)) => leader.publish(value).await,
+            Ok(Err(error)) => return Err(leader.fail(error).await),
+            Err(lost) => {
+                drop(leader);
+                Err(lost)
+            }
+        };
+        match published {
+            Err(Error::Lost { loss, .. }) => again.follow(loss).await,
+            published => published,
+        }
+    }
+
+    /// A replaced leader hears its successor's value. Its own work is spent: if there is no successor, it
+    /// says that it lost the lease.
+    async fn follow<T: Payload>(self, loss: Loss) -> Result<T> {
+        match self.join::<T>().await? {
+            Flight::Done(value) => Ok(value),
+            Flight::Leader(leader) => Err(leader.lease().kept().lost_error(loss)),
+        }
+    }
+
+    /// The two-step form: hear the value, or become the leader and publish it.
+    ///
+    /// # Errors
+    /// As [`Once::run`].
+    ///
+    /// # Cancel safety
+    /// Safe: dropped at any moment, no place in line stays taken and nobody is left waiting for this caller.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// use soloist::Flight;
+    /// let value: u32 = match client.once("answer").join().await? {
+    ///     Flight::Leader(leader) => leader.publish(42).await?,
+    ///     Flight::Done(value) => value,
+    /// };
+    /// assert_eq!(value, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn join<T: Payload>(self) -> Result<Flight<T>> {
+        let key = self.ask.key.clone()?;
+        match self.seat().await? {
+            Seat::Lead(lead) => Ok(Flight::Leader(Leader { lead, value: PhantomData })),
+            Seat::Done(outcome) => value_of(key, outcome).map(Flight::Done),
+        }
+    }
+
+    /// Waits for the turn of this caller in this process, and then in the line of the store.
+    async fn seat(self) -> Result<Seat> {
+        let Once { client, ask, keep, keep_errors, on_error } = self;
+        let (keep, keep_errors) = (keep?, keep_errors?);
+        let limit = ask.wait.clone()?;
+        let (request, wait) = ask.request(Want::Flight, Mode::Line)?;
+        let key = request.key.clone();
+        let began = Moment::now();
+        let turn = client.flights().join(&key).turn();
+        let turn = match limit {
+            None => turn.await,
+            Some(limit) => match tokio::time::timeout(limit, turn).await {
+                Ok(turn) => turn,
+                Err(_) => return Err(timed_out(&**client.store(), &key, limit).await),
+            },
+        };
+        let mut baton = match turn {
+            Turn::Done(outcome) => return Ok(Seat::Done(outcome)),
+            Turn::Drive(baton) => baton,
+        };
+        let left = wait.map(|wait| wait.saturating_sub(Moment::now().since(began)));
+        let place = baton.place(request, |request| client.place(request));
+        let served = place.served(left).await?;
+        baton.served();
+        match served {
+            Served::Lease(lease) => {
+                let limit = client.max_result();
+                Ok(Seat::Lead(Box::new(Lead { lease, baton, keep, keep_errors, on_error, limit })))
+            }
+            Served::Done(outcome) => {
+                baton.done(outcome.clone());
+                Ok(Seat::Done(outcome))
+            }
+            Served::Busy(now) => {
+                Err(Error::TimedOut { key, waited: Duration::ZERO, holder: Some(now.holder) })
+            }
+        }
+    }
+}
+
+enum Seat {
+    Lead(Box<Lead>),
+    Done(Outcome),
+}
+
+pub(crate) fn value_of<T: Payload>(key: Key, outcome: Outcome) -> Result<T> {
+    let Body::Inline(bytes) = outcome.body else {
+        let why = "the store did not fetch it".into();
+        return Err(Error::BadResult { key, verb: "decoded", why });
+    };
+    match outcome.kind {
+        OutcomeKind::Value => T::decode(bytes).map_err(|why| Error::BadResult { key, verb: "decoded", why }),
+        OutcomeKind::Error => {
+            let message = String::from_utf8_lossy(&bytes).into_owned();
+            Err(Error::Failed { key, leader: outcome.leader, message, source: None })
+        }
+    }
+}
