@@ -74,9 +74,9 @@ impl ClientBuilder {
         self.check()?;
         let url: StoreUrl = if url.is_empty() { StoreUrl::Local(None) } else { url.parse()? };
         let store: Arc<dyn Store> = match url {
-            StoreUrl::Local(_) => return Err(Error::Closed),
+            StoreUrl::Local(path) => Arc::new(local::LocalStore::open(path.as_deref())?),
             StoreUrl::Memory => Arc::new(memory::MemoryStore::new()),
-            StoreUrl::Redis(_) => return Err(Error::Closed),
+            StoreUrl::Redis(url) => Arc::new(redis::RedisStore::connect(&url).await?),
         };
         self.store(store)
     }

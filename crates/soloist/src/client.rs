@@ -19,6 +19,9 @@ use crate::protocol::{KeyInfo, Released, Renewal, Renewed, Request, Ttl, Who};
 use crate::store::{EventStream, Store};
 use crate::watch;
 
+/// The key of the whole application; see [`Client::app_lock`].
+pub const APP_KEY: &str = "app";
+
 /// A connection to a store, and the background task that keeps its leases. Clones share both.
 ///
 /// Whatever is dropped is cleaned up in the background; [`Client::close`] waits for that.
@@ -114,6 +117,24 @@ impl Client {
     /// ```
     pub fn lock(&self, key: impl AsRef<str>) -> Lock<'_> {
         Lock::new(self, key.as_ref())
+    }
+
+    /// Asks for the one lock of the whole application: [`Client::lock`] of [`APP_KEY`]. Applications that share
+    /// a store tell themselves apart by their [prefix](ClientBuilder::prefix). An empty key is an error, for
+    /// an unset variable must not lock everybody out.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// let client = soloist::Client::builder().prefix("billing:").connect("memory:").await?;
+    /// let lease = client.app_lock().await?; // nobody else of billing is in here
+    /// assert_eq!(lease.key().as_str(), soloist::APP_KEY);
+    /// assert!(client.lock("").await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn app_lock(&self) -> Lock<'_> {
+        self.lock(APP_KEY)
     }
 
     /// Asks for a key once: busy is a value, not an error.
@@ -356,13 +377,27 @@ impl Client {
         self.store().liveness()
     }
 
-    /// Waits until everything that was dropped is released, and ends the connection. Leases and requests of
-    /// other clones of this client end, too.
+    /// Waits until everything that was dropped is released, and ends the connection. Leases that are held and
+    /// requests that wait, those of other clones too, end: their owners are told ([`Lease::lost`],
+    /// [`Error::Closed`]), and the keys are free for others at once.
     ///
     /// # Cancel safety
     /// Safe: what is not yet released then is released in the background.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// let lease = client.lock("report:42").await?;
+    /// client.close().await;
+    /// assert!(lease.is_lost());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [`Lease::lost`]: crate::Lease::lost
     pub async fn close(self) {
-        self.inner.keeper.flush().await;
+        self.inner.keeper.close().await;
         self.store().close().await;
     }
 

@@ -20,7 +20,7 @@ pub enum Loss {
         /// Who holds the key now.
         by: Holder,
     },
-    /// Somebody released it by its id or its holder, or broke it.
+    /// Somebody released it by its id or its holder, broke it, or closed the client that held it.
     Released,
     /// The store does not know it any more: it expired there, or the store lost its data.
     Gone,
@@ -31,7 +31,7 @@ impl std::fmt::Display for Loss {
         match self {
             Loss::Expired => f.write_str("its ttl passed without a confirmed renewal"),
             Loss::TakenOver { by } => write!(f, "taken over by {by}"),
-            Loss::Released => f.write_str("released or broken by somebody else"),
+            Loss::Released => f.write_str("released or broken by somebody else, or its client was closed"),
             Loss::Gone => f.write_str("the store does not know it any more"),
         }
     }

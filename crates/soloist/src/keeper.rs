@@ -13,6 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use crate::error::Loss;
 use crate::kept::Kept;
 use crate::name::{Key, Ticket};
 use crate::store::{Notice, Store};
@@ -29,6 +30,8 @@ enum Order {
     Release(Arc<Kept>),
     /// A request was abandoned on its way.
     Leave(Key, Ticket),
+    /// The client is closed: end every lease, those of its clones too.
+    Close,
     /// Tell when all releases so far are done.
     Flush(oneshot::Sender<()>),
 }
@@ -69,6 +72,13 @@ impl Keeper {
         self.post(Order::Leave(key, ticket));
     }
 
+    /// Ends every lease and everything that was posted before; resolves when that is done. A lease that is
+    /// granted after this is ended at once.
+    pub(crate) async fn close(&self) {
+        self.post(Order::Close);
+        self.flush().await;
+    }
+
     /// Resolves when everything that was posted before is done or was given up.
     pub(crate) async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
@@ -100,6 +110,7 @@ async fn run(
     let mut cleanups = 0usize;
     let mut flushes: Vec<oneshot::Sender<()>> = Vec::new();
     let mut open = true;
+    let mut closed = false;
     while open || cleanups > 0 {
         if cleanups == 0 {
             for flushed in flushes.drain(..) {
@@ -113,7 +124,11 @@ async fn run(
         let pause = renewals.next_due().unwrap_or(Duration::from_secs(3600));
         tokio::select! {
             order = inbox.recv(), if open => match order {
-                Some(Order::Hold { kept, confirm }) => renewals.add(kept, confirm),
+                Some(Order::Hold { kept, confirm }) if !closed => renewals.add(kept, confirm),
+                Some(Order::Hold { kept, .. }) => {
+                    cleanups += 1;
+                    work.push(end(Arc::clone(&store), kept));
+                }
                 Some(Order::Stop(ticket)) => renewals.remove(ticket),
                 Some(Order::Release(kept)) => {
                     renewals.remove(kept.ticket);
@@ -125,6 +140,13 @@ async fn run(
                     cleanups += 1;
                     let store = Arc::clone(&store);
                     work.push(Box::pin(async move { cleanup::leave(&*store, &key, ticket).await; Ended::Cleanup }));
+                }
+                Some(Order::Close) => {
+                    closed = true;
+                    for kept in renewals.take_all() {
+                        cleanups += 1;
+                        work.push(end(Arc::clone(&store), kept));
+                    }
                 }
                 Some(Order::Flush(flushed)) => flushes.push(flushed),
                 None => open = false,
@@ -142,4 +164,17 @@ async fn run(
             () = tokio::time::sleep(pause) => {}
         }
     }
+}
+
+/// Ends the lease of a client that is closed. The owner is told first, so that his work stops before the
+/// next holder's may begin.
+fn end(store: Arc<dyn Store>, kept: Arc<Kept>) -> BoxFuture<'static, Ended> {
+    if kept.loss().is_some() {
+        return Box::pin(async { Ended::Cleanup });
+    }
+    kept.lose(Loss::Released);
+    Box::pin(async move {
+        cleanup::end(&*store, &kept).await;
+        Ended::Cleanup
+    })
 }

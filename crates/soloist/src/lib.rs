@@ -23,7 +23,7 @@ pub mod store;
 mod watch;
 
 pub use builder::ClientBuilder;
-pub use client::Client;
+pub use client::{APP_KEY, Client};
 pub use clock::{Moment, Reading};
 pub use error::{Error, Loss, Result};
 pub use event::{Event, EventKind};

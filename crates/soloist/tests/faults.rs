@@ -4,6 +4,8 @@
 #[path = "client/fleet.rs"]
 #[allow(dead_code)]
 mod fleet;
+#[path = "support/redis_server.rs"]
+mod redis_server;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

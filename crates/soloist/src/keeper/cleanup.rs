@@ -14,11 +14,15 @@ const LONG: Duration = Duration::from_secs(300);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Releases a dropped lease.
+/// Releases a dropped lease, unless it has ended before.
 pub(super) async fn release(store: &dyn Store, kept: &Kept) {
-    if kept.loss().is_some() {
-        return;
+    if kept.loss().is_none() {
+        end(store, kept).await;
     }
+}
+
+/// Ends a lease at the store.
+pub(super) async fn end(store: &dyn Store, kept: &Kept) {
     let end = kept.deadline().unwrap_or_else(|| Moment::now().after(LONG));
     let who = Who::Ticket(kept.ticket);
     let done = retry(end, || async { store.release(&kept.key, &who).await.map(drop) }).await;

@@ -77,6 +77,11 @@ impl Renewals {
         self.early.push_front((ticket, loss));
     }
 
+    /// Keeps none any more.
+    pub(super) fn take_all(&mut self) -> Vec<Arc<Kept>> {
+        self.leases.drain().map(|(_, entry)| entry.kept).collect()
+    }
+
     /// Makes every lease due, also those that never end by themselves: they may have been taken over.
     pub(super) fn all_due(&mut self) {
         let now = Moment::now();

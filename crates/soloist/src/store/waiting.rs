@@ -40,6 +40,12 @@ pub(super) async fn wait<S: Store + ?Sized>(
             wake = slot.told() => wake,
             () = tokio::time::sleep(pause) => Wake::Look,
         };
+        // What was told before the answer that put the request in line is over: asking again finds out.
+        let wake = match wake {
+            Wake::Granted(grant) if grant.from < standing.read.store => Wake::Look,
+            Wake::Done(outcome) if outcome.at < standing.read.store => Wake::Look,
+            wake => wake,
+        };
         standing = match wake {
             Wake::Granted(grant) => Reply { answer: Answer::Granted(grant), ..standing },
             Wake::Done(outcome) => Reply { answer: Answer::Done(outcome), ..standing },

@@ -43,7 +43,7 @@ async fn nothing_left(client: &Client, key: &str, polls: usize) {
 const POLLS: usize = 8;
 
 pub async fn a_dropped_lock_leaves_nothing(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     for polls in 0..POLLS {
         drop(drop_after(polls, a.lock("k").into_future()).await);
         drop(drop_after(polls, a.try_lock("k").into_future()).await);
@@ -53,7 +53,7 @@ pub async fn a_dropped_lock_leaves_nothing(fleet: &Fleet) {
 }
 
 pub async fn a_dropped_wait_leaves_nothing(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     for polls in 0..POLLS {
         let held = b.lock("k").await.unwrap();
         // The release crosses the drop: the grant may be on its way.
@@ -68,7 +68,7 @@ pub async fn a_dropped_wait_leaves_nothing(fleet: &Fleet) {
 }
 
 pub async fn a_dropped_release_releases(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     for polls in 0..POLLS {
         let lease = a.lock("k").await.unwrap();
         drop(drop_after(polls, lease.release()).await);
@@ -77,7 +77,7 @@ pub async fn a_dropped_release_releases(fleet: &Fleet) {
 }
 
 pub async fn a_dropped_detach_releases_or_lives(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     for polls in 0..POLLS {
         let lease = a.lock("k").await.unwrap();
         if let Some(id) = drop_after(polls, lease.detach()).await {
@@ -88,7 +88,7 @@ pub async fn a_dropped_detach_releases_or_lives(fleet: &Fleet) {
 }
 
 pub async fn a_dropped_leader_leaves_nothing(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     for polls in 0..POLLS {
         drop(drop_after(polls, a.once("k").join::<u32>()).await);
         nothing_left(&b, "k", polls).await;
@@ -100,7 +100,7 @@ pub async fn a_dropped_leader_leaves_nothing(fleet: &Fleet) {
 }
 
 pub async fn a_dropped_follower_leaves_nothing(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     for polls in 0..POLLS {
         let Flight::Leader(leader) = b.once("k").join::<u32>().await.unwrap() else { panic!("a result") };
         let (dropped, published) = tokio::join!(drop_after(polls, a.once("k").join::<u32>()), async {

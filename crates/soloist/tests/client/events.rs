@@ -25,8 +25,8 @@ fn words(events: &[Event]) -> Vec<String> {
 }
 
 pub async fn each_kind_in_order(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
-    let mut events = fleet.client("watcher").events().await.unwrap();
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
+    let mut events = fleet.client("watcher").await.events().await.unwrap();
     let lease = a.lock("k").await.unwrap();
     let token = lease.token();
     let forced = b.lock("k").force().await.unwrap();
@@ -56,8 +56,8 @@ pub async fn each_kind_in_order(fleet: &Fleet) {
 }
 
 pub async fn an_expiry_is_told_untouched(fleet: &Fleet) {
-    let a = fleet.client("a");
-    let mut events = fleet.client("watcher").events().await.unwrap();
+    let a = fleet.client("a").await;
+    let mut events = fleet.client("watcher").await.events().await.unwrap();
     let id = a.lock("k").ttl(Duration::from_millis(300)).await.unwrap().detach().await.unwrap();
     let events = told(&mut events, 2).await;
     assert_eq!(words(&events), ["locked k a", "expired k a"]);
@@ -65,8 +65,8 @@ pub async fn an_expiry_is_told_untouched(fleet: &Fleet) {
 }
 
 pub async fn an_expiry_of_an_older_lease_is_told(fleet: &Fleet) {
-    let a = fleet.client("a");
+    let a = fleet.client("a").await;
     let _id = a.lock("k").ttl(Duration::from_millis(300)).await.unwrap().detach().await.unwrap();
-    let mut events = fleet.client("watcher").events().await.unwrap();
+    let mut events = fleet.client("watcher").await.events().await.unwrap();
     assert_eq!(words(&told(&mut events, 1).await), ["expired k a"]);
 }

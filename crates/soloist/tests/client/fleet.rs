@@ -1,31 +1,67 @@
 //! Several clients on one fresh state, as several processes would have.
 
+use std::any::Any;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use soloist::store::local::LocalStore;
 use soloist::store::memory::MemoryStore;
+use soloist::store::redis::RedisStore;
 use soloist::{Client, ClientBuilder, Store};
+
+use crate::redis_server::RedisServer;
 
 /// A generous limit for everything that is waited for.
 pub const SOON: Duration = Duration::from_secs(30);
 
+type Opening = Pin<Box<dyn Future<Output = Arc<dyn Store>> + Send>>;
+
 pub struct Fleet {
-    open: Box<dyn Fn() -> Arc<dyn Store> + Send + Sync>,
+    open: Box<dyn Fn() -> Opening + Send + Sync>,
+    /// What the stores live on: a folder, a server. Ended with the fleet.
+    _ground: Box<dyn Any + Send + Sync>,
 }
 
 impl Fleet {
+    fn new<S: Store, F: Future<Output = S> + Send + 'static>(
+        ground: impl Any + Send + Sync,
+        open: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self {
+        let open = move || -> Opening {
+            let store = open();
+            Box::pin(async move { Arc::new(store.await) as Arc<dyn Store> })
+        };
+        Fleet { open: Box::new(open), _ground: Box::new(ground) }
+    }
+
     pub async fn memory() -> Self {
         let root = MemoryStore::new();
-        Fleet { open: Box::new(move || Arc::new(root.peer())) }
+        Fleet::new((), move || std::future::ready(root.peer()))
+    }
+
+    pub async fn local() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        Fleet::new(folder, move || std::future::ready(LocalStore::open(Some(&path)).unwrap()))
+    }
+
+    pub async fn redis() -> Self {
+        let server = RedisServer::start();
+        let url = server.url();
+        Fleet::new(server, move || {
+            let url = url.clone();
+            async move { RedisStore::connect(&url).await.unwrap() }
+        })
     }
 
     /// A client of its own, as another process would have.
-    pub fn client(&self, holder: &str) -> Client {
-        self.client_with(|builder| builder.holder(holder))
+    pub async fn client(&self, holder: &str) -> Client {
+        self.client_with(|builder| builder.holder(holder)).await
     }
 
-    pub fn client_with(&self, settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Client {
-        settings(Client::builder()).store((self.open)()).unwrap()
+    pub async fn client_with(&self, settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Client {
+        settings(Client::builder()).store((self.open)().await).unwrap()
     }
 }
 

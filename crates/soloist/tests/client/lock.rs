@@ -11,12 +11,12 @@ use crate::fleet::{Fleet, in_line, soon};
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
 pub async fn one_at_a_time_and_in_order(fleet: &Fleet) {
-    let first = fleet.client("first");
+    let first = fleet.client("first").await;
     let lease = first.lock("k").await.unwrap();
     let (inside, order) = (Arc::new(AtomicU32::new(0)), Arc::new(std::sync::Mutex::new(Vec::new())));
     let mut tasks = Vec::new();
     for n in 0..9u64 {
-        let client = fleet.client(&format!("c{n}"));
+        let client = fleet.client(&format!("c{n}")).await;
         let (inside, order) = (Arc::clone(&inside), Arc::clone(&order));
         tasks.push(tokio::spawn(async move {
             let lease = client.lock("k").await.unwrap();
@@ -39,7 +39,7 @@ pub async fn one_at_a_time_and_in_order(fleet: &Fleet) {
 }
 
 pub async fn a_busy_key_is_a_value(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let lease = a.try_lock("k").await.unwrap().unwrap();
     assert!(b.try_lock("k").await.unwrap().is_none());
     assert!(a.try_lock("k").await.unwrap().is_none(), "not reentrant by name");
@@ -48,7 +48,7 @@ pub async fn a_busy_key_is_a_value(fleet: &Fleet) {
 }
 
 pub async fn wait_ends_and_names_the_holder(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let _lease = a.lock("k").await.unwrap();
     match b.lock("k").wait(MS(30)).await {
         Err(Error::TimedOut { key, waited, holder }) => {
@@ -63,7 +63,7 @@ pub async fn wait_ends_and_names_the_holder(fleet: &Fleet) {
 }
 
 pub async fn force_takes_over_and_tells(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let old = a.lock("k").no_expiry().await.unwrap();
     let new = b.lock("k").holder("user:20").force().await.unwrap();
     assert!(new.token() > old.token());
@@ -77,7 +77,7 @@ pub async fn force_takes_over_and_tells(fleet: &Fleet) {
 }
 
 pub async fn a_lease_renews_itself(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let ttl = MS(600);
     let lease = a.lock("k").ttl(ttl).await.unwrap();
     let first = lease.deadline().unwrap();
@@ -88,7 +88,7 @@ pub async fn a_lease_renews_itself(fleet: &Fleet) {
 }
 
 pub async fn a_lost_lease_is_told_at_its_deadline(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let lease = a.lock("k").ttl(MS(400)).await.unwrap();
     assert!(b.break_lock("k").await.unwrap().is_some());
     assert_eq!(soon(lease.lost()).await, Loss::Released);
@@ -97,7 +97,7 @@ pub async fn a_lost_lease_is_told_at_its_deadline(fleet: &Fleet) {
 }
 
 pub async fn run_until_lost_drops_the_work(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let lease = a.lock("k").await.unwrap();
     let work = Arc::new(());
     let inside = Arc::clone(&work);
@@ -115,7 +115,7 @@ pub async fn run_until_lost_drops_the_work(fleet: &Fleet) {
 }
 
 pub async fn a_detached_lease_lives_on(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let id = a.lock("k").ttl(MS(60_000)).await.unwrap().detach().await.unwrap();
     a.close().await;
     let id: LeaseId = id.to_string().parse().unwrap();
@@ -128,7 +128,7 @@ pub async fn a_detached_lease_lives_on(fleet: &Fleet) {
 }
 
 pub async fn no_expiry_is_held_until_released(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let lease = a.lock("k").holder("user:20").no_expiry().await.unwrap();
     assert!(lease.deadline().is_none());
     assert!(b.inspect("k").await.unwrap().holding.unwrap().deadline.is_none());
@@ -141,7 +141,7 @@ pub async fn no_expiry_is_held_until_released(fleet: &Fleet) {
 }
 
 pub async fn release_after_loss_says_so(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let lease = a.lock("k").await.unwrap();
     let id = lease.id();
     b.release(&id).await.unwrap();
@@ -152,7 +152,7 @@ pub async fn release_after_loss_says_so(fleet: &Fleet) {
 }
 
 pub async fn break_lock_tells_the_holder(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     assert_eq!(b.break_lock("k").await.unwrap(), None);
     let lease = a.lock("k").await.unwrap();
     assert_eq!(b.break_lock("k").await.unwrap(), Some(lease.token()));
@@ -160,7 +160,7 @@ pub async fn break_lock_tells_the_holder(fleet: &Fleet) {
 }
 
 pub async fn a_drop_releases(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let lease = a.lock("k").await.unwrap();
     let waiting = tokio::spawn(async move { b.lock("k").await.map(|lease| lease.token()) });
     in_line(&a, "k", 1).await;
@@ -169,7 +169,7 @@ pub async fn a_drop_releases(fleet: &Fleet) {
 }
 
 pub async fn a_handed_over_lease_is_confirmed(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let lease = a.lock("k").await.unwrap();
     let ttl = MS(60_000);
     let waiting = tokio::spawn(async move { (b.lock("k").ttl(ttl).await.unwrap(), b) });
@@ -186,7 +186,7 @@ pub async fn a_handed_over_lease_is_confirmed(fleet: &Fleet) {
 }
 
 pub async fn bad_input_is_told_before_anything_is_sent(fleet: &Fleet) {
-    let a = fleet.client("a");
+    let a = fleet.client("a").await;
     assert!(matches!(a.lock("").await, Err(Error::EmptyName { what: "key" })));
     assert!(matches!(a.lock("k".repeat(513)).await, Err(Error::LongName { max: 512, .. })));
     assert!(matches!(a.lock("k").ttl(MS(0)).await, Err(Error::BadDuration { what: "ttl", .. })));
@@ -202,8 +202,8 @@ pub async fn bad_input_is_told_before_anything_is_sent(fleet: &Fleet) {
 }
 
 pub async fn a_prefix_separates(fleet: &Fleet) {
-    let plain = fleet.client("plain");
-    let billing = fleet.client_with(|builder| builder.holder("b").prefix("billing:"));
+    let plain = fleet.client("plain").await;
+    let billing = fleet.client_with(|builder| builder.holder("b").prefix("billing:")).await;
     let lease = billing.lock("k").await.unwrap();
     assert_eq!(lease.key().as_str(), "k");
     assert!(plain.try_lock("k").await.unwrap().is_some());
@@ -211,12 +211,12 @@ pub async fn a_prefix_separates(fleet: &Fleet) {
     assert_eq!(billing.inspect("k").await.unwrap().key.as_str(), "k");
     let listed = billing.list("*").await.unwrap();
     assert_eq!(listed.iter().map(|info| info.key.as_str()).collect::<Vec<_>>(), ["k"]);
-    let long = fleet.client_with(|builder| builder.prefix("p".repeat(500)));
+    let long = fleet.client_with(|builder| builder.prefix("p".repeat(500))).await;
     assert!(matches!(long.lock("thirteen char").await, Err(Error::LongName { .. })));
 }
 
 pub async fn list_and_inspect(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let _one = a.lock("job:{1}").note("nightly").await.unwrap();
     let _two = a.lock("job:2").await.unwrap();
     let _other = a.lock("other").await.unwrap();
@@ -235,7 +235,7 @@ pub async fn list_and_inspect(fleet: &Fleet) {
 }
 
 pub async fn a_wait_of_zero_tries(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let lease = a.lock("k").wait(Duration::ZERO).await.unwrap();
     match b.lock("k").wait(Duration::ZERO).await {
         Err(Error::TimedOut { holder, .. }) => assert_eq!(holder.unwrap().as_str(), "a"),
@@ -245,7 +245,7 @@ pub async fn a_wait_of_zero_tries(fleet: &Fleet) {
 }
 
 pub async fn renew_changes_the_ttl(fleet: &Fleet) {
-    let a = fleet.client("a");
+    let a = fleet.client("a").await;
     let lease = a.lock("k").ttl(MS(60_000)).await.unwrap();
     let before = lease.deadline().unwrap();
     lease.renew(MS(600_000)).await.unwrap();

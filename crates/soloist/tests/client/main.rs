@@ -6,6 +6,8 @@ mod events;
 mod fleet;
 mod lock;
 mod once;
+#[path = "../support/redis_server.rs"]
+mod redis_server;
 
 use fleet::Fleet;
 
@@ -13,6 +15,8 @@ use fleet::Fleet;
 macro_rules! on_every_store {
     ($($module:ident: $($check:ident),+ $(,)?;)+) => {
         on_every_store!(@store memory, $($module: $($check),+;)+);
+        on_every_store!(@store local, $($module: $($check),+;)+);
+        on_every_store!(@store redis, $($module: $($check),+;)+);
 
         #[test]
         fn no_check_is_forgotten() {

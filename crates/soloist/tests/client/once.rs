@@ -21,11 +21,11 @@ fn leader<T>(flight: Flight<T>) -> soloist::Leader<T> {
 
 pub async fn all_hear_one_leader(fleet: &Fleet) {
     let runs = Arc::new(AtomicU32::new(0));
-    let leading = leader(fleet.client("l").once("k").join::<String>().await.unwrap());
+    let leading = leader(fleet.client("l").await.once("k").join::<String>().await.unwrap());
     let mut tasks = Vec::new();
-    let first = fleet.client("c");
+    let first = fleet.client("c").await;
     for n in 0..8 {
-        let client = fleet.client(&format!("c{n}"));
+        let client = fleet.client(&format!("c{n}")).await;
         let runs = Arc::clone(&runs);
         tasks.push(tokio::spawn(async move {
             let work = || async {
@@ -44,7 +44,7 @@ pub async fn all_hear_one_leader(fleet: &Fleet) {
 }
 
 pub async fn a_value_is_kept_and_forgotten(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let run = |client: soloist::Client, value: u32| async move {
         client.once("k").keep(LONG).run(|| async move { Ok::<_, Infallible>(value) }).await.unwrap()
     };
@@ -60,7 +60,7 @@ pub async fn a_value_is_kept_and_forgotten(fleet: &Fleet) {
 }
 
 pub async fn without_keep_the_next_computes(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     for (client, n) in [(&a, 1), (&b, 2), (&a, 3)] {
         let value = client.once("k").run(|| async move { Ok::<u32, Infallible>(n) }).await.unwrap();
         assert_eq!(value, n);
@@ -68,7 +68,7 @@ pub async fn without_keep_the_next_computes(fleet: &Fleet) {
 }
 
 pub async fn errors_are_shared_with_all_who_wait(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let leading = leader(a.once("k").join::<u32>().await.unwrap());
     let other = b.clone();
     let waiting = tokio::spawn(async move { other.once("k").join::<u32>().await });
@@ -85,7 +85,7 @@ pub async fn errors_are_shared_with_all_who_wait(fleet: &Fleet) {
 }
 
 pub async fn errors_are_retried_by_the_next(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let leading = leader(a.once("k").on_error(OnError::Retry).join::<u32>().await.unwrap());
     let other = b.clone();
     let waiting =
@@ -96,7 +96,7 @@ pub async fn errors_are_retried_by_the_next(fleet: &Fleet) {
 }
 
 pub async fn errors_are_kept_apart(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let fail = || async { Err::<u32, _>("no") };
     assert!(a.once("k").keep(LONG).run(fail).await.is_err());
     assert!(matches!(b.once("k").join::<u32>().await.unwrap(), Flight::Leader(_)), "keep is for values");
@@ -106,7 +106,7 @@ pub async fn errors_are_kept_apart(fleet: &Fleet) {
 }
 
 pub async fn a_dropped_leader_is_replaced(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let leading = leader(a.once("k").join::<u32>().await.unwrap());
     let other = b.clone();
     let waiting = tokio::spawn(async move { other.once("k").join::<u32>().await });
@@ -118,7 +118,7 @@ pub async fn a_dropped_leader_is_replaced(fleet: &Fleet) {
 }
 
 pub async fn a_panicking_leader_is_replaced(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let (began, begun) = oneshot::channel();
     let (go, gone) = oneshot::channel::<()>();
     let panicking = tokio::spawn(async move {
@@ -142,7 +142,7 @@ pub async fn a_panicking_leader_is_replaced(fleet: &Fleet) {
 }
 
 pub async fn falsy_and_marker_values_survive(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     for (n, value) in ["null", "0", "false", "\"\"", "\"WAIT\"", "[]"].into_iter().enumerate() {
         let value: serde_json::Value = serde_json::from_str(value).unwrap();
         let key = format!("k{n}");
@@ -156,8 +156,8 @@ pub async fn falsy_and_marker_values_survive(fleet: &Fleet) {
 }
 
 pub async fn too_large_is_told_to_all(fleet: &Fleet) {
-    let a = fleet.client_with(|builder| builder.holder("a").max_result(100));
-    let b = fleet.client("b");
+    let a = fleet.client_with(|builder| builder.holder("a").max_result(100)).await;
+    let b = fleet.client("b").await;
     let leading = leader(a.once("k").join::<String>().await.unwrap());
     let other = b.clone();
     let waiting = tokio::spawn(async move { other.once("k").join::<String>().await });
@@ -173,7 +173,7 @@ pub async fn too_large_is_told_to_all(fleet: &Fleet) {
 }
 
 pub async fn a_follower_gives_up_alone(fleet: &Fleet) {
-    let (a, b, c) = (fleet.client("a"), fleet.client("b"), fleet.client("c"));
+    let (a, b, c) = (fleet.client("a").await, fleet.client("b").await, fleet.client("c").await);
     let leading = leader(a.once("k").join::<u32>().await.unwrap());
     let patient = tokio::spawn(async move { b.once("k").join::<u32>().await });
     in_line(&a, "k", 1).await;
@@ -187,7 +187,7 @@ pub async fn a_follower_gives_up_alone(fleet: &Fleet) {
 }
 
 pub async fn forget_while_computing(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let leading = leader(a.once("k").keep(LONG).join::<u32>().await.unwrap());
     let other = b.clone();
     let waiting =
@@ -199,7 +199,7 @@ pub async fn forget_while_computing(fleet: &Fleet) {
 }
 
 pub async fn a_replaced_leader_is_refused(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let old = leader(a.once("k").keep(LONG).join::<u32>().await.unwrap());
     b.break_lock("k").await.unwrap();
     let new = leader(b.once("k").keep(LONG).join::<u32>().await.unwrap());
@@ -210,7 +210,7 @@ pub async fn a_replaced_leader_is_refused(fleet: &Fleet) {
 }
 
 pub async fn many_callers_one_request(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let leading = leader(a.once("k").join::<u32>().await.unwrap());
     let callers: Vec<_> = (0..1000)
         .map(|_| {
@@ -228,7 +228,7 @@ pub async fn many_callers_one_request(fleet: &Fleet) {
 }
 
 pub async fn raw_bytes(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let all: Vec<u8> = (0..=255).cycle().take(300_000).collect();
     let leading = leader(a.once("k").keep(LONG).join::<Raw>().await.unwrap());
     leading.publish(Raw(all.clone().into())).await.unwrap();
@@ -242,7 +242,7 @@ pub async fn raw_bytes(fleet: &Fleet) {
 }
 
 pub async fn a_driver_that_leaves_passes_on(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let leading = leader(a.once("k").join::<u32>().await.unwrap());
     let drive = |client: soloist::Client| tokio::spawn(async move { client.once("k").join::<u32>().await });
     let first = drive(b.clone());
@@ -256,7 +256,7 @@ pub async fn a_driver_that_leaves_passes_on(fleet: &Fleet) {
 }
 
 pub async fn undecodable_is_told(fleet: &Fleet) {
-    let (a, b) = (fleet.client("a"), fleet.client("b"));
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let leading = leader(a.once("k").keep(LONG).join::<String>().await.unwrap());
     leading.publish("text".into()).await.unwrap();
     let error = b.once("k").join::<u32>().await.unwrap_err();

@@ -28,9 +28,7 @@ use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
-use self::fifo::{Heard, Reader};
 use self::folder::{Folder, failed};
-use self::peers::Message;
 use self::shard::{SHARDS, shard_of};
 use self::transaction::{Core, Touches};
 use self::watch::Watches;
@@ -41,8 +39,8 @@ use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::name::{Key, Session, Ticket};
 use crate::protocol::{
-    Answer, Body, KeyInfo, Left, Mode, Publication, Published, Released, Renewal, Renewed, Request, Step,
-    Table, Wake, Who,
+    Answer, Body, KeyInfo, Left, Mode, Outcome, Publication, Published, Released, Renewal, Renewed, Request,
+    Step, Table, Who,
 };
 
 /// How often the file of a result may be missing before it counts as lost, not as just replaced.
@@ -105,7 +103,7 @@ impl LocalStore {
         let fifo = Arc::new(fifo::create(&folder.sessions, &session.to_string())?);
         let hub = Arc::new(Hub::new());
         let core = Arc::new(Core::new(Arc::clone(&folder), clock, session, Arc::clone(&hub)));
-        let listening = runtime.spawn(listen(Arc::clone(&fifo), Arc::clone(&hub)));
+        let listening = runtime.spawn(peers::listen(Arc::clone(&fifo), Arc::clone(&hub)));
         let mut tasks = vec![listening];
         tasks.extend(sweep::begin(&core, &runtime));
         let watches = Watches::new(hub, runtime);
@@ -158,23 +156,6 @@ impl LocalStore {
     fn stop_listening(&self, ticket: Ticket) {
         self.watches.unwatch(ticket);
         self.core.hub.forget(ticket);
-    }
-}
-
-/// Delivers what other sessions say.
-async fn listen(fifo: Arc<pipe::Receiver>, hub: Arc<Hub>) {
-    let mut reader = Reader::<Message>::new(&*fifo);
-    loop {
-        match reader.next(&fifo).await {
-            Ok(Heard::Record(Message::Look(ticket))) => hub.tell(ticket, Wake::Look),
-            Ok(Heard::Record(Message::Lost(ticket, ending))) => hub.tell(ticket, Wake::Lost(ending.into())),
-            Ok(Heard::Lossy) => hub.look_all(true),
-            Err(error) => {
-                // It is open for writing here, so there is no end of file: the runtime is shutting down.
-                tracing::debug!(%error, "no more wake-ups are heard");
-                return;
-            }
-        }
     }
 }
 
@@ -278,6 +259,21 @@ impl Store for LocalStore {
         self.core.on_key(key, move |table, step| table.touch(&name, step)).await.map(drop)
     }
 
+    async fn result(&self, key: &Key) -> Result<Option<Outcome>> {
+        for _ in 0..RESULT_TRIES {
+            let name = key.clone();
+            let look = move |table: &mut Table, step: &mut Step<'_>| table.result(&name, step);
+            let (found, _) = self.core.transact(shard_of(key), Touches::Nothing, look).await?;
+            let Some(outcome) = found else { return Ok(None) };
+            let body = outcome.body.clone();
+            if let Some(body) = results::fetch(&self.core.folder, body).await? {
+                return Ok(Some(Outcome { body, ..outcome }));
+            }
+            // The result was forgotten or replaced between the two looks: look again.
+        }
+        Ok(None)
+    }
+
     async fn inspect(&self, key: &Key) -> Result<KeyInfo> {
         let name = key.clone();
         let look = move |table: &mut Table, step: &mut Step<'_>| table.inspect(&name, step);
@@ -300,6 +296,10 @@ impl Store for LocalStore {
             true => Err(Error::Closed),
             false => events::subscribe(&self.core.folder),
         }
+    }
+
+    fn leases_end_with_sessions(&self) -> bool {
+        true
     }
 
     fn notices(&self) -> broadcast::Receiver<Notice> {

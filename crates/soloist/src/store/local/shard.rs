@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::{Access, AtFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::folder::{Folder, failed};
@@ -68,13 +68,8 @@ impl Shard {
 
     /// Whether nobody has used the keys of this shard yet.
     pub(super) fn is_missing(&self, folder: &Folder) -> bool {
-        self.file.is_none()
-            && rustix::fs::accessat(
-                &folder.shards.fd,
-                &self.name,
-                rustix::fs::Access::EXISTS,
-                rustix::fs::AtFlags::empty(),
-            ) == Err(Errno::NOENT)
+        let exists = || rustix::fs::accessat(&folder.shards.fd, &self.name, Access::EXISTS, AtFlags::empty());
+        self.file.is_none() && exists() == Err(Errno::NOENT)
     }
 
     fn file(&mut self, folder: &Folder) -> Result<&File> {
@@ -217,11 +212,6 @@ impl Shard {
         let spare = std::mem::replace(&mut content.bytes, bytes);
         self.content = Some(Content { seq, slot, events, spare, ..content });
         Ok(())
-    }
-
-    /// Whether a draft needs more room than the file has.
-    pub(super) fn must_grow(&self, draft: &Draft) -> bool {
-        draft.bytes.len() as u64 > self.room
     }
 
     /// Encodes the table, as [`Shard::commit`] will write it.

@@ -5,7 +5,7 @@ use redis::Value;
 use super::pack;
 use crate::name::{FencingToken, Key};
 use crate::protocol::{
-    Answer, Grant, Holding, KeyInfo, Left, Micros, Published, Queued, Released, Renewed, Ttl,
+    Answer, Grant, Holding, KeyInfo, Left, Micros, Outcome, Published, Queued, Released, Renewed, Ttl,
 };
 
 /// The parts of an answer that is a list, from the front.
@@ -105,6 +105,14 @@ pub(super) fn published(value: Value) -> Option<Published> {
         2 => Published::Stale,
         _ => Published::Refused(parts.holder()?),
     })
+}
+
+pub(super) fn result(value: Value) -> Option<Option<Outcome>> {
+    match value {
+        Value::BulkString(bytes) if bytes.is_empty() => Some(None),
+        Value::BulkString(bytes) => pack::outcome(bytes).map(Some),
+        _ => None,
+    }
 }
 
 /// What there is to tell of each of these keys.

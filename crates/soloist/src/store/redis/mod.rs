@@ -5,6 +5,7 @@
 mod address;
 mod answer;
 mod backoff;
+pub mod bridge;
 mod greeting;
 mod keys;
 mod link;
@@ -34,8 +35,8 @@ use super::{EventStream, Notice, Reply, Store, Told, waiting};
 use crate::error::{Error, Result};
 use crate::name::{Key, Session, Ticket};
 use crate::protocol::{
-    Answer, Body, KeyInfo, Left, Micros, Mode, OutcomeKind, Publication, Published, Released, Renewal,
-    Renewed, Request, Who,
+    Answer, Body, KeyInfo, Left, Micros, Mode, Outcome, OutcomeKind, Publication, Published, Released,
+    Renewal, Renewed, Request, Who,
 };
 
 pub use self::options::RedisOptions;
@@ -202,7 +203,8 @@ impl Store for RedisStore {
         };
         let Answered { value, sent, .. } = self.link.call(&self.scripts.acquire, &build).await?;
         let (answer, now) = self.read(answer::acquired(value))?;
-        if !matches!(answer, Answer::Queued(_)) {
+        // A try that finds the key busy may be that of a request which stands in line, and goes on to.
+        if matches!(answer, Answer::Granted(_) | Answer::Done(_)) {
             self.hub.forget(request.ticket);
         }
         Ok(Reply::new(answer, sent, now))
@@ -283,6 +285,12 @@ impl Store for RedisStore {
     async fn touch(&self, key: &Key) -> Result<()> {
         let names = self.names(key);
         self.link.call(&self.scripts.touch, &|cmd, _| three(cmd.arg(3), &names)).await.map(drop)
+    }
+
+    async fn result(&self, key: &Key) -> Result<Option<Outcome>> {
+        let names = self.names(key);
+        let answered = self.link.call(&self.scripts.result, &|cmd, _| four(cmd.arg(4), &names)).await?;
+        self.read(answer::result(answered.value))
     }
 
     async fn inspect(&self, key: &Key) -> Result<KeyInfo> {

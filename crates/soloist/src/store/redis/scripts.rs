@@ -18,6 +18,11 @@ impl Verb {
         Verb { hash: Script::new(&source).get_hash().into(), source }
     }
 
+    /// A script that needs nothing of the others.
+    pub(super) fn alone(lua: &str) -> Self {
+        Verb { hash: Script::new(lua).get_hash().into(), source: lua.into() }
+    }
+
     /// The command that runs it by its hash.
     pub(super) fn by_hash(&self) -> Cmd {
         let mut cmd = redis::cmd("EVALSHA");
@@ -44,6 +49,7 @@ pub(super) struct Scripts {
     pub(super) forget: Verb,
     pub(super) touch: Verb,
     pub(super) look: Verb,
+    pub(super) result: Verb,
 }
 
 impl Scripts {
@@ -59,6 +65,7 @@ impl Scripts {
             forget: Verb::new(clock, include_str!("lua/forget.lua")),
             touch: Verb::new(clock, include_str!("lua/touch.lua")),
             look: Verb::new(clock, include_str!("lua/look.lua")),
+            result: Verb::new(clock, include_str!("lua/result.lua")),
         }
     }
 }

@@ -1,0 +1,208 @@
+//! How the Redis store connects: every kind of address, and every clear "no".
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "support/redis_server.rs"]
+mod redis_server;
+
+use std::path::Path;
+use std::time::Duration;
+
+use redis_server::{RedisServer, free_port};
+use soloist::store::redis::{RedisOptions, RedisStore};
+use soloist::{Error, Key, Store};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const SECRET: &str = "geheim-4711";
+
+async fn works(url: &str) {
+    let store = RedisStore::connect(url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+    store.touch(&Key::new("k").unwrap()).await.unwrap();
+    for shown in [store.name().to_owned(), format!("{store:?}")] {
+        assert!(!shown.contains(SECRET), "{shown}");
+    }
+}
+
+/// The error of a connection that is refused, in one try.
+async fn refused(url: &str) -> Error {
+    let limit = Duration::from_secs(20);
+    let connected = tokio::time::timeout(limit, RedisStore::connect(url)).await.expect("in time");
+    let error = connected.expect_err("refused");
+    for said in [error.to_string(), format!("{error:?}"), error.hint().unwrap_or_default().to_owned()] {
+        assert!(!said.contains(SECRET), "{said}");
+    }
+    assert!(error.hint().is_some(), "{error:?} says no way out");
+    error
+}
+
+fn says_no(error: &Error, word: &str) {
+    assert!(matches!(error, Error::Refused { why, .. } if why.contains(word)), "{word}: {error:?}");
+}
+
+async fn run(server: &RedisServer, words: &[&str]) {
+    let mut cmd = redis::cmd(words[0]);
+    let () = cmd.arg(&words[1..]).query_async(&mut server.admin().await).await.unwrap();
+}
+
+#[tokio::test]
+async fn by_database_user_password_and_socket() {
+    let server = RedisServer::start();
+    let socket = tempfile::tempdir().unwrap();
+    let path = socket.path().join("redis.sock");
+    let with_socket = RedisServer::start_with(&["--unixsocket", path.to_str().unwrap()]);
+    works(&format!("{}/3", server.url())).await;
+    works(&format!("redis+unix://{}?db=2", path.display())).await;
+    let rights = ["~soloist:*", "&soloist:*", "+@all", "-@dangerous", "-@admin"];
+    let user = ["ACL", "SETUSER", "worker", "on"];
+    let password = format!(">{SECRET}");
+    run(&server, &[&user[..], &[&password], &rights[..]].concat()).await;
+    run(&with_socket, &[&user[..], &[&password], &rights[..]].concat()).await;
+    works(&format!("redis://worker:{SECRET}@127.0.0.1:{}", server.port())).await;
+    works(&format!("redis+unix://{}?user=worker&pass={SECRET}", path.display())).await;
+    run(&server, &["CONFIG", "SET", "requirepass", SECRET]).await;
+    works(&format!("redis://:{SECRET}@127.0.0.1:{}", server.port())).await;
+    // Everything a lock needs is granted by the rights that the hints name.
+    let store =
+        RedisStore::connect(&format!("redis://worker:{SECRET}@127.0.0.1:{}", server.port())).await.unwrap();
+    assert_eq!(store.list("").await.unwrap(), []);
+    store.events().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_of_the_callers() {
+    let server = RedisServer::start();
+    let client = redis::Client::open(format!("{}/1?protocol=resp3", server.url())).unwrap();
+    let store = RedisStore::from_client(&client, RedisOptions::default()).await.unwrap();
+    store.touch(&Key::new("k").unwrap()).await.unwrap();
+    assert_eq!(store.name(), format!("redis://127.0.0.1:{}/1", server.port()));
+}
+
+#[tokio::test]
+async fn a_wrong_or_missing_password_is_told_at_once() {
+    let server = RedisServer::start_with(&["--requirepass", "right"]);
+    let at = format!("127.0.0.1:{}", server.port());
+    for url in [format!("redis://:{SECRET}@{at}"), format!("redis://nobody:{SECRET}@{at}")] {
+        let error = refused(&url).await;
+        assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+        assert!(error.hint().unwrap().contains("password"));
+    }
+    let error = refused(&format!("redis://{at}")).await;
+    says_no(&error, "NOAUTH");
+}
+
+#[tokio::test]
+async fn missing_rights_are_told_at_once() {
+    let server = RedisServer::start();
+    run(&server, &["ACL", "SETUSER", "blind", "on", ">pw", "~soloist:*", "+@all"]).await;
+    let error = refused(&format!("redis://blind:pw@127.0.0.1:{}", server.port())).await;
+    says_no(&error, "channels");
+    run(&server, &["ACL", "SETUSER", "poor", "on", ">pw", "~other:*", "&soloist:*", "+@all"]).await;
+    let store = RedisStore::connect(&format!("redis://poor:pw@127.0.0.1:{}", server.port())).await.unwrap();
+    let error = store.touch(&Key::new("k").unwrap()).await.unwrap_err();
+    says_no(&error, "NOPERM");
+    assert!(error.hint().unwrap().contains("ACL SETUSER"));
+}
+
+#[tokio::test]
+async fn nobody_there() {
+    let error = refused(&format!("redis://127.0.0.1:{}", free_port())).await;
+    assert!(matches!(&error, Error::Unavailable { why, .. } if why.contains("refused")), "{error:?}");
+    let error = refused("redis://no-such-host.invalid:6379").await;
+    assert!(matches!(&error, Error::Unavailable { .. }), "{error:?}");
+    let error = refused("redis+unix:///no/such/socket").await;
+    assert!(matches!(&error, Error::Unavailable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_address_that_makes_no_sense() {
+    for (url, why) in [
+        ("redis://", "host"),
+        (&format!("redis://:{SECRET}@host/twelve"), "database"),
+        (&format!("redis://:{SECRET}/x@host"), "%XX"),
+        ("redis://host?tls=yes", "tls"),
+        ("redis://host?ca=/x", "ca"),
+        ("rediss://host#insecure", "verified"),
+        ("rediss://host?ca=/no/such/file", "/no/such/file"),
+    ] {
+        let error = refused(url).await;
+        assert!(matches!(&error, Error::BadUrl { why: said, .. } if said.contains(why)), "{url}: {error:?}");
+    }
+}
+
+/// A server that says the same whatever it is asked.
+async fn parrot(says: &'static str) -> (String, tokio::task::JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let task = tokio::spawn(async move {
+        let mut talks = tokio::task::JoinSet::new();
+        while let Ok((mut wire, _)) = listener.accept().await {
+            talks.spawn(async move {
+                let mut buffer = [0; 4096];
+                while let Ok(len @ 1..) = wire.read(&mut buffer).await {
+                    // One answer for each command of a pipeline; a command begins with a star.
+                    let commands = buffer[..len].iter().filter(|&&byte| byte == b'*').count();
+                    if wire.write_all(says.repeat(commands.max(1)).as_bytes()).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    (url, task)
+}
+
+#[tokio::test]
+async fn somebody_else_there() {
+    for (says, word) in [
+        ("-LOADING Redis is loading the dataset in memory\r\n", "LOADING"),
+        ("-ERR unknown command 'HELLO'\r\n", "HELLO"),
+        ("*4\r\n$7\r\nversion\r\n$6\r\n6.0.16\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n", "6.0.16"),
+        ("*4\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n$4\r\nmode\r\n$8\r\nsentinel\r\n", "Sentinel"),
+        ("HTTP/1.1 400 Bad Request\r\n\r\n", "Redis"),
+    ] {
+        let (url, task) = parrot(says).await;
+        let error = refused(&url).await;
+        says_no(&error, word);
+        task.abort();
+    }
+    let (url, task) = parrot("").await;
+    let error = refused(&url).await;
+    assert!(matches!(&error, Error::Unavailable { why, .. } if why.contains("no answer")), "{error:?}");
+    task.abort();
+}
+
+/// A CA of our own and a certificate of it for `localhost`.
+fn certificates(dir: &Path) {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+    let write = |name: &str, pem: String| std::fs::write(dir.join(name), pem).unwrap();
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    write("ca.pem", params.self_signed(&key).unwrap().pem());
+    let ca = Issuer::new(params, key);
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["localhost".into()]).unwrap();
+    // A certificate with its issuer's name would be taken for one that signed itself.
+    params.distinguished_name.push(DnType::CommonName, "localhost");
+    write("cert.pem", params.signed_by(&key, &ca).unwrap().pem());
+    write("key.pem", key.serialize_pem());
+}
+
+#[tokio::test]
+async fn over_tls_against_a_verified_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    certificates(dir.path());
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (ca, cert, key) = (file("ca.pem"), file("cert.pem"), file("key.pem"));
+    let port = free_port();
+    let tls = ["--tls-port", &port.to_string(), "--tls-cert-file", &cert, "--tls-key-file", &key];
+    let tls = [&tls[..], &["--tls-ca-cert-file", &ca, "--tls-auth-clients", "optional"]].concat();
+    let server = RedisServer::start_with(&tls);
+    works(&format!("rediss://localhost:{port}?ca={ca}")).await;
+    works(&format!("rediss://localhost:{port}?ca={ca}&cert={cert}&key={key}")).await;
+    let error = refused(&format!("rediss://localhost:{port}")).await;
+    assert!(error.to_string().contains("certificate"), "{error}");
+    let error = refused(&format!("rediss://127.0.0.1:{port}?ca={ca}")).await;
+    assert!(error.to_string().contains("certificate"), "a certificate of another name: {error}");
+    let error = refused(&format!("rediss://localhost:{}?ca={ca}", server.port())).await;
+    assert!(matches!(error, Error::Unavailable { .. } | Error::Refused { .. }), "{error:?}");
+}

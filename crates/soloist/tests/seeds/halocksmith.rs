@@ -1,0 +1,68 @@
+//! halocksmith: locksmith over several nodes, with retries that end.
+
+use std::time::Duration;
+
+use soloist::{Error, Loss};
+
+use crate::fleet::{Fleet, in_line, soon};
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+/// `retries` times `retryTimeout` is how long one waits: 100 s by default there, as long as it takes here.
+pub async fn retries_and_pauses_are_one_wait(fleet: &Fleet) {
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
+    let lease = a.lock("k").await.unwrap();
+    match b.lock("k").wait(MS(30)).await {
+        Err(Error::TimedOut { waited, .. }) => assert!(waited >= MS(30)),
+        other => panic!("{other:?}"),
+    }
+    let waiting = tokio::spawn(async move { b.lock("k").wait(MS(1000) * 100).await.map(drop) });
+    in_line(&a, "k", 1).await;
+    lease.release().await.unwrap();
+    soon(waiting).await.unwrap().unwrap();
+}
+
+pub async fn retries_of_zero_try_once(fleet: &Fleet) {
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
+    let lease = a.lock("k").wait(Duration::ZERO).await.unwrap();
+    assert!(matches!(b.lock("k").wait(Duration::ZERO).await, Err(Error::TimedOut { .. })), "an error");
+    assert!(b.try_lock("k").await.unwrap().is_none(), "or a value");
+    assert_eq!(a.inspect("k").await.unwrap().waiting, 0, "nobody waits");
+    lease.release().await.unwrap();
+}
+
+pub async fn the_error_names_the_holder(fleet: &Fleet) {
+    let (a, b) = (fleet.client("node 1").await, fleet.client("node 2").await);
+    let _lease = a.lock("k").await.unwrap();
+    let error = b.lock("k").wait(Duration::ZERO).await.unwrap_err();
+    assert!(error.to_string().contains("node 1 holds it"), "{error}");
+    assert!(error.hint().is_some());
+}
+
+pub async fn timeout_and_prefix(fleet: &Fleet) {
+    let ttl = Duration::from_secs(120);
+    let a = fleet.client_with(|builder| builder.holder("a").prefix("__locksmith:").ttl(ttl)).await;
+    let _lease = a.lock("k").await.unwrap();
+    let holding = fleet.client("b").await.inspect("__locksmith:k").await.unwrap().holding.unwrap();
+    assert_eq!(holding.deadline.unwrap() - holding.since, 120_000_000);
+}
+
+pub async fn repaired_never_releases_what_another_holds(fleet: &Fleet) {
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
+    let old = a.lock("k").await.unwrap();
+    let new = b.lock("k").force().await.unwrap();
+    drop(old);
+    a.flush().await;
+    assert_eq!(b.inspect("k").await.unwrap().holding.unwrap().token, new.token());
+    new.release().await.unwrap();
+}
+
+/// After a failover two may believe that they hold the key: the later one has the larger token, and the
+/// earlier one is told.
+pub async fn repaired_a_late_holder_is_told(fleet: &Fleet) {
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
+    let old = a.lock("k").await.unwrap();
+    let new = b.lock("k").force().await.unwrap();
+    assert!(new.token() > old.token());
+    assert!(matches!(soon(old.lost()).await, Loss::TakenOver { by } if by.as_str() == "b"));
+}
