@@ -53,6 +53,7 @@ fn begin() -> Outcome {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    sys::hear_children();
     talk::begin(cli.global.quiet, cli.global.verbose);
     // The main thread runs the command's own flow: it spawns the child and outlives it. One worker keeps the
     // leases, whatever the main thread does.
@@ -97,6 +98,9 @@ fn usage(error: &clap::Error) -> Outcome {
     let text = text.trim_end();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => out::line(text).map(|()| 0),
-        _ => Err(Failure::own(text.strip_prefix("error: ").unwrap_or(text))),
+        _ => {
+            talk::usage(text.strip_prefix("error: ").unwrap_or(text));
+            Err(Failure::silent(failure::OWN))
+        }
     }
 }

@@ -91,7 +91,7 @@ async fn lead(client: &Client, args: OnceArgs, leader: Leader<Raw>, signals: &mu
         Ok(ended) => ended,
         Err(loss) => {
             let (key, token) = (leader.lease().key().clone(), leader.token());
-            talk::note("the lease is lost; ending the command, and whoever waits hears another's result");
+            talk::note(&format!("ending the command: TERM now, KILL after {}", human(args.grace)));
             job.end(args.grace, signals).await;
             job.farewell().await;
             return Err(Error::Lost { key, token, loss }.into());
@@ -184,9 +184,10 @@ struct StatusLine(usize);
 impl StatusLine {
     fn show(&mut self, text: &str) {
         let columns =
-            rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col));
+            rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| usize::from(size.ws_col));
         // One column less than there are, or the terminal goes to the next line.
-        let text: String = crate::out::plain(text).chars().take(columns.max(20) - 1).collect();
+        let text: String =
+            crate::out::plain(text).chars().take(if columns > 1 { columns - 1 } else { 79 }).collect();
         let (width, length) = (self.0, text.chars().count());
         let _ = write!(std::io::stderr().lock(), "\r{text:<width$}");
         self.0 = length;

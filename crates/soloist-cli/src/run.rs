@@ -9,6 +9,7 @@ use crate::job::{self, Job};
 use crate::reaper::Fate;
 use crate::signals::{Signals, until_ended};
 use crate::talk;
+use crate::units::human;
 
 pub(crate) async fn run(client: &Client, args: RunArgs) -> Outcome {
     let mut signals = Signals::listen()?;
@@ -27,7 +28,7 @@ pub(crate) async fn run(client: &Client, args: RunArgs) -> Outcome {
         loss = lease.lost() => Err(loss),
     };
     let Ok(code) = code else {
-        talk::note("the lease is lost; ending the command");
+        talk::note(&format!("ending the command: TERM now, KILL after {}", human(args.grace)));
         job.end(args.grace, &mut signals).await;
         job.farewell().await;
         release(lease).await?;

@@ -45,6 +45,13 @@ pub(crate) fn ignore(signal: Signal) {
     action(signal, Some(libc::SIG_IGN));
 }
 
+/// Makes sure that this process hears how its children end: whoever started it may have had that ignored.
+pub(crate) fn hear_children() {
+    if is_ignored(Signal::CHILD) {
+        action(Signal::CHILD, Some(libc::SIG_DFL));
+    }
+}
+
 /// Does something while a signal is set to be ignored, or to do what it does by default. Async-signal-safe.
 pub(crate) fn while_set<T>(signal: Signal, ignored: bool, work: impl FnOnce() -> T) -> T {
     let old = action(signal, Some(if ignored { libc::SIG_IGN } else { libc::SIG_DFL }));

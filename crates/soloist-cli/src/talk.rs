@@ -59,10 +59,20 @@ pub(crate) fn note(text: &str) {
     }
 }
 
+/// Says what is wrong with the command line: the one thing that takes several lines.
+pub(crate) fn usage(text: &str) {
+    let lines: Vec<String> = text.lines().map(plain).collect();
+    say(&format!("soloist: error: {}", lines.join("\n")));
+}
+
+/// One line, whatever names it holds.
 fn line(text: &str) {
-    let text: String = text.split('\n').map(plain).collect::<Vec<_>>().join("\n");
+    say(&format!("soloist: {}", plain(text)));
+}
+
+fn say(text: &str) {
     // Nobody may be listening any more; there is no one else to tell.
-    let _ = writeln!(std::io::stderr().lock(), "soloist: {text}");
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// One plain line an event: `soloist: warning: lease lost key=report:42 token=7`.

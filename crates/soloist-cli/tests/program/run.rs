@@ -157,3 +157,26 @@ fn orphans_of_the_command_are_reaped() {
                   until ! test -e /proc/$(cat pid); do sleep 0.01; done; exit 6";
     assert_eq!(place.soloist(&["run", "k", "--", "sh", "-c", script]).code, 6);
 }
+
+#[test]
+fn a_caller_that_ignores_its_children_does_not_hide_the_exit_code() {
+    let place = Place::local();
+    let mut command = std::process::Command::new("sh");
+    let script = format!("trap '' CHLD; exec {} run k -- sh -c 'exit 3'", env!("CARGO_BIN_EXE_soloist"));
+    command.args(["-c", &script]).env("SOLOIST_STORE", &place.url);
+    assert_eq!(Running::of(command).end().code, 3);
+}
+
+#[test]
+fn what_nohup_ignores_stays_ignored() {
+    let place = Place::local();
+    let script = "echo >ready; until test -e enough; do sleep 0.01; done; exit 4";
+    let mut command = std::process::Command::new("sh");
+    let text = format!("trap '' HUP; exec {} run k -- sh -c '{script}'", env!("CARGO_BIN_EXE_soloist"));
+    command.args(["-c", &text]).env("SOLOIST_STORE", &place.url).current_dir(place.dir.path());
+    let run = Running::of(command);
+    place.line_of("ready");
+    run.signal(Signal::HUP);
+    place.touch("enough");
+    assert_eq!(run.end().code, 4);
+}
