@@ -1,1 +1,106 @@
-fn main() {}
+//! The program `soloist`: run a command under a lock, or once across a fleet.
+#![deny(unsafe_code)] // but for sys.rs
+
+mod args;
+mod failure;
+mod group;
+mod guard;
+mod help;
+mod job;
+mod lease_verbs;
+mod look;
+mod once;
+mod out;
+mod pump;
+mod reaper;
+mod recording;
+mod run;
+mod signals;
+mod sys;
+mod talk;
+mod terminal;
+mod units;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use soloist::Client;
+
+use crate::args::{Cli, Verb};
+use crate::failure::{Failure, Outcome};
+
+/// The life of a lease where nothing else is said.
+pub(crate) const DEFAULT_TTL: Duration = Duration::from_secs(30);
+
+/// How long the end waits for what is still to be released. A lease then ends by its ttl.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == guard::NAME) {
+        return guard::watch();
+    }
+    let code = begin().unwrap_or_else(|failure| {
+        talk::failure(&failure);
+        failure.code
+    });
+    ExitCode::from(code)
+}
+
+fn begin() -> Outcome {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    sys::hear_children();
+    talk::begin(cli.global.quiet, cli.global.verbose);
+    // The main thread runs the command's own flow: it spawns the child and outlives it. One worker keeps the
+    // leases, whatever the main thread does.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::own(format!("the runtime cannot be started: {error}")))?;
+    let outcome = runtime.block_on(perform(cli));
+    // A thread may still be writing to a reader that does not read.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn perform(cli: Cli) -> Outcome {
+    let mut builder = Client::builder().ttl(DEFAULT_TTL).prefix(cli.global.prefix.unwrap_or_default());
+    if let Verb::Once(once) = &cli.verb {
+        builder = builder.max_result(recording::longest(once.max_output));
+    }
+    let client = builder.connect(cli.global.store.as_deref().unwrap_or_default()).await?;
+    let json = cli.global.json;
+    let outcome = match cli.verb {
+        Verb::Run(args) => run::run(&client, args).await,
+        Verb::Once(args) => once::once(&client, args).await,
+        Verb::Lock(args) => lease_verbs::lock(&client, args, json).await,
+        Verb::Renew(args) => lease_verbs::renew(&client, args, json).await,
+        Verb::Unlock(args) => lease_verbs::unlock(&client, args, json).await,
+        Verb::Show(args) => look::show(&client, args, json).await,
+        Verb::Ls(args) => look::ls(&client, args, json).await,
+        Verb::Watch(args) => look::watch(&client, args, json).await,
+        Verb::Forget(args) => look::forget(&client, args, json).await,
+    };
+    if tokio::time::timeout(CLOSE_PATIENCE, client.close()).await.is_err() {
+        talk::note("warning: the store does not answer; what is still held ends by its ttl");
+    }
+    outcome
+}
+
+/// `--help`, `--version`, or what is wrong with the command line.
+fn usage(error: &clap::Error) -> Outcome {
+    let text = error.render().to_string();
+    let text = text.trim_end();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => out::line(text).map(|()| 0),
+        _ => {
+            talk::usage(text.strip_prefix("error: ").unwrap_or(text));
+            Err(Failure::silent(failure::OWN))
+        }
+    }
+}

@@ -5,7 +5,6 @@
 #[allow(dead_code)]
 mod fleet;
 #[path = "support/redis_server.rs"]
-#[allow(dead_code)]
 mod redis_server;
 
 use std::collections::VecDeque;

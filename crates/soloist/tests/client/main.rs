@@ -7,7 +7,6 @@ mod fleet;
 mod lock;
 mod once;
 #[path = "../support/redis_server.rs"]
-#[allow(dead_code)]
 mod redis_server;
 
 use fleet::Fleet;

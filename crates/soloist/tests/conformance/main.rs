@@ -6,6 +6,8 @@ mod checks;
 mod fixture;
 mod meta;
 mod stores;
+#[path = "../support/mod.rs"]
+mod support;
 
 use fixture::LIMIT;
 
@@ -142,4 +144,12 @@ table! { run!(
     memory: MemoryStore by crate::stores::memory, bound;
     /// The same on real time.
     memory_real: MemoryStore by crate::stores::memory_real, bound;
+    /// Several processes on one machine.
+    local: LocalStore by crate::stores::local, bound;
+    /// The same on real time.
+    local_real: LocalStore by crate::stores::local_real, bound;
+    /// A real server, each check its own.
+    redis: RedisStore by crate::stores::redis, unbound;
+    /// The same on real time.
+    redis_real: RedisStore by crate::stores::redis_real, unbound;
 ) }

@@ -8,6 +8,7 @@ use soloist::Store;
 use soloist::store::memory::{MemoryStore, StoreClock};
 
 use crate::fixture::Fixture;
+use crate::support::driven::{DrivenLocal, DrivenRedis};
 
 /// A time in the past of every test run, so that a store that looks at the real clock is found out.
 const START: u64 = 1_000_000_000_000_000;
@@ -41,5 +42,47 @@ impl Fixture for Memory {
 
     async fn pass(&self, time: Duration) {
         pass_on(self.clock.as_ref(), time).await;
+    }
+}
+
+pub async fn local() -> DrivenLocal {
+    DrivenLocal::new(Some(START))
+}
+
+pub async fn local_real() -> DrivenLocal {
+    DrivenLocal::new(None)
+}
+
+#[async_trait]
+impl Fixture for DrivenLocal {
+    async fn open(&self) -> Arc<dyn Store> {
+        DrivenLocal::open(self)
+    }
+
+    async fn pass(&self, time: Duration) {
+        DrivenLocal::pass(self, time).await;
+    }
+}
+
+pub async fn redis() -> DrivenRedis {
+    DrivenRedis::new(Some(START)).await
+}
+
+pub async fn redis_real() -> DrivenRedis {
+    DrivenRedis::new(None).await
+}
+
+#[async_trait]
+impl Fixture for DrivenRedis {
+    async fn open(&self) -> Arc<dyn Store> {
+        DrivenRedis::open(self).await
+    }
+
+    async fn kill(&self, session: &Arc<dyn Store>) {
+        DrivenRedis::kill(self, Arc::clone(session)).await;
+    }
+
+    async fn pass(&self, time: Duration) {
+        DrivenRedis::pass(self, time).await;
     }
 }

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use futures_util::StreamExt;
 use soloist::protocol::{Body, HANDOVER_TTL, Mode, Published, Request, Ttl, Who};
+use soloist::store::local::{LocalOptions, LocalStore};
+use soloist::store::memory::StoreClock;
 use soloist::store::{Notice, Told};
 use soloist::{Error, EventKind, FencingToken, Holder, Loss, Store};
 
@@ -74,6 +76,25 @@ async fn results_of_any_size_come_back_and_their_files_go() {
     let stranger = publication(&flight("f"), Body::Inline(vec![0; 9000].into()));
     assert_eq!(one.publish(&stranger).await.unwrap(), Published::Refused(None));
     assert_eq!(files(), 0);
+}
+
+#[tokio::test]
+async fn results_past_their_time_do_not_stay_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = StoreClock::manual(1);
+    let options = LocalOptions { path: Some(base(&dir)), clock: Some(clock.clone()) };
+    let store = LocalStore::open_with(options).unwrap();
+    // Any transaction on the same shard sweeps the results of keys that nobody asks for again.
+    for number in 0..600 {
+        let leader = flight(&format!("f{number}"));
+        hold(&store, &leader).await;
+        let publication = publication(&leader, Body::Inline(vec![7; 5000].into()));
+        assert_eq!(store.publish(&publication).await.unwrap(), Published::Published);
+        clock.advance(std::time::Duration::from_secs(61));
+    }
+    let boot = std::fs::read_dir(base(&dir)).unwrap().next().unwrap().unwrap();
+    let left = std::fs::read_dir(boot.path().join("r")).unwrap().count();
+    assert!(left <= 256, "{left} files for 256 shards");
 }
 
 #[tokio::test]

@@ -169,3 +169,44 @@ impl<T: DeserializeOwned> Reader<T> {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::store::local::folder::Folder;
+
+    #[tokio::test]
+    async fn a_full_fifo_says_that_something_was_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(Some(&dir.path().join("store"))).unwrap();
+        let fifo = create(&folder.sessions, "reader").unwrap();
+        let writer = open(&folder.sessions, "reader").unwrap().unwrap();
+        for record in [1, 300, 1100] {
+            let text = "x".repeat(record);
+            let mut sent = 0;
+            while send(&writer, &text) == Sent::Yes {
+                sent += 1;
+            }
+            assert!(sent > 10);
+            let mut reader = Reader::<String>::new(&fifo);
+            let (mut records, mut lossy) = (0, 0);
+            while records < sent {
+                match reader.next(&fifo).await.unwrap() {
+                    Heard::Record(heard) => {
+                        assert_eq!(heard, text);
+                        records += 1;
+                    }
+                    Heard::Lossy => lossy += 1,
+                }
+            }
+            // The sign may stand behind the last record.
+            lossy += reader.heard.len();
+            assert!(lossy > 0, "records of {record} bytes");
+        }
+        drop(fifo);
+        assert_eq!(send(&writer, &"x"), Sent::Gone);
+        assert!(open(&folder.sessions, "reader").unwrap().is_none());
+        assert!(open(&folder.sessions, "nobody").unwrap().is_none());
+    }
+}

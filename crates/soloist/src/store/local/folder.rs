@@ -16,6 +16,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::boot::BootName;
 use crate::error::{Error, Result};
@@ -52,10 +53,8 @@ pub(super) fn failed(path: &Path, verb: &str, error: impl Into<io::Error>) -> Er
         }
         io::ErrorKind::PermissionDenied => "the store's folder must belong to the user who runs this",
         io::ErrorKind::ReadOnlyFilesystem => "choose a writable place with local:/path",
-        _ => match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
-            Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => {
-                "raise the limit of open files (ulimit -n)"
-            }
+        _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE | Errno::NFILE) => "raise the limit of open files (ulimit -n)",
             _ => "choose another place with local:/path",
         },
     };
@@ -66,15 +65,16 @@ impl Dir {
     /// Opens a folder, made if missing, and checks that it is ours alone.
     fn open(path: PathBuf) -> Result<Self> {
         let refuse = |why: String, hint| Err(Error::Folder { path: path.clone(), why, hint });
-        if let Err(error) = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)
-            && error.kind() != io::ErrorKind::AlreadyExists
-        {
-            return Err(failed(&path, "made", error));
-        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = match rustix::fs::open(&path, flags, Mode::empty()) {
+        let mut opened = rustix::fs::open(&path, flags, Mode::empty());
+        if matches!(opened, Err(Errno::NOENT)) {
+            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+            made.map_err(|error| failed(&path, "made", error))?;
+            opened = rustix::fs::open(&path, flags, Mode::empty());
+        }
+        let fd = match opened {
             Ok(fd) => fd,
-            Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => {
+            Err(Errno::LOOP | Errno::NOTDIR) => {
                 return refuse("is not a folder but a link or a file".into(), "name the folder itself");
             }
             Err(error) => return Err(failed(&path, "opened", error)),
@@ -116,7 +116,7 @@ impl Dir {
         let linked = rustix::fs::linkat(&self.fd, aside, &self.fd, name, AtFlags::empty());
         self.remove(aside);
         match linked {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(failed(&self.path.join(name), "made", error)),
         }
     }
@@ -150,7 +150,7 @@ impl Folder {
         let path = self.root.path.join("clock");
         let read = || match self.root.file("clock", OFlags::RDONLY) {
             Ok(fd) => io::read_to_string(File::from(fd)).map(Some).map_err(|e| failed(&path, "read", e)),
-            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(failed(&path, "opened", error)),
         };
         let text = match read()? {

@@ -60,6 +60,7 @@ pub(super) fn to_watch(state: &KeyState, ticket: Ticket, alive: &dyn Liveness) -
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::name::{Holder, Key};

@@ -28,9 +28,7 @@ use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
-use self::fifo::{Heard, Reader};
 use self::folder::{Folder, failed};
-use self::peers::Message;
 use self::shard::{SHARDS, shard_of};
 use self::transaction::{Core, Touches};
 use self::watch::Watches;
@@ -42,7 +40,7 @@ use crate::error::{Error, Result};
 use crate::name::{Key, Session, Ticket};
 use crate::protocol::{
     Answer, Body, KeyInfo, Left, Mode, Outcome, Publication, Published, Released, Renewal, Renewed, Request,
-    Step, Table, Wake, Who,
+    Step, Table, Who,
 };
 
 /// How often the file of a result may be missing before it counts as lost, not as just replaced.
@@ -105,7 +103,7 @@ impl LocalStore {
         let fifo = Arc::new(fifo::create(&folder.sessions, &session.to_string())?);
         let hub = Arc::new(Hub::new());
         let core = Arc::new(Core::new(Arc::clone(&folder), clock, session, Arc::clone(&hub)));
-        let listening = runtime.spawn(listen(Arc::clone(&fifo), Arc::clone(&hub)));
+        let listening = runtime.spawn(peers::listen(Arc::clone(&fifo), Arc::clone(&hub)));
         let mut tasks = vec![listening];
         tasks.extend(sweep::begin(&core, &runtime));
         let watches = Watches::new(hub, runtime);
@@ -158,23 +156,6 @@ impl LocalStore {
     fn stop_listening(&self, ticket: Ticket) {
         self.watches.unwatch(ticket);
         self.core.hub.forget(ticket);
-    }
-}
-
-/// Delivers what other sessions say.
-async fn listen(fifo: Arc<pipe::Receiver>, hub: Arc<Hub>) {
-    let mut reader = Reader::<Message>::new(&*fifo);
-    loop {
-        match reader.next(&fifo).await {
-            Ok(Heard::Record(Message::Look(ticket))) => hub.tell(ticket, Wake::Look),
-            Ok(Heard::Record(Message::Lost(ticket, ending))) => hub.tell(ticket, Wake::Lost(ending.into())),
-            Ok(Heard::Lossy) => hub.look_all(true),
-            Err(error) => {
-                // It is open for writing here, so there is no end of file: the runtime is shutting down.
-                tracing::debug!(%error, "no more wake-ups are heard");
-                return;
-            }
-        }
     }
 }
 
@@ -260,11 +241,12 @@ impl Store for LocalStore {
             let done = table.keys.get(&publication.key).and_then(|state| state.done.as_ref());
             (published, done.is_some_and(|done| transaction::aside_of(&done.body) == aside))
         };
-        let ((published, taken), _) = self.core.on_key(&key, verb).await?;
+        let done = self.core.on_key(&key, verb).await;
+        let taken = done.as_ref().is_ok_and(|((_, taken), _)| *taken);
         if let Some(id) = aside.filter(|_| !taken) {
             results::remove(&self.core.folder, id);
         }
-        Ok(published)
+        done.map(|((published, _), _)| published)
     }
 
     async fn forget(&self, key: &Key) -> Result<bool> {

@@ -3,15 +3,17 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use tokio::net::unix::pipe;
 
-use super::fifo::{self, Sent};
+use super::fifo::{self, Heard, Reader, Sent};
 use super::folder::Folder;
 use crate::error::Loss;
 use crate::name::{Holder, Session, Ticket};
-use crate::protocol::Liveness;
+use crate::protocol::{Liveness, Wake};
+use crate::store::hub::Hub;
 
 /// How many dead sessions are remembered, so that a line of them costs one look each.
 const REMEMBERED: usize = 4096;
@@ -136,5 +138,22 @@ impl Liveness for Peers<'_> {
 
     fn holder_gone(&self, session: Session) -> bool {
         self.gone(session)
+    }
+}
+
+/// Delivers what other sessions say.
+pub(super) async fn listen(fifo: Arc<pipe::Receiver>, hub: Arc<Hub>) {
+    let mut reader = Reader::<Message>::new(&*fifo);
+    loop {
+        match reader.next(&fifo).await {
+            Ok(Heard::Record(Message::Look(ticket))) => hub.tell(ticket, Wake::Look),
+            Ok(Heard::Record(Message::Lost(ticket, ending))) => hub.tell(ticket, Wake::Lost(ending.into())),
+            Ok(Heard::Lossy) => hub.look_all(true),
+            Err(error) => {
+                // It is open for writing here, so there is no end of file: the runtime is shutting down.
+                tracing::debug!(%error, "no more wake-ups are heard");
+                return;
+            }
+        }
     }
 }

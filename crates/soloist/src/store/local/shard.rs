@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::{Access, AtFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::folder::{Folder, failed};
@@ -20,6 +20,12 @@ pub(super) const SHARDS: u16 = 256;
 const SLOT_OFFSET: u64 = 1 << 30;
 /// What each slot has on disk from the beginning, so that small tables never need more of a full disk.
 const LEAST_ROOM: u64 = 4096;
+
+/// Without noting when it was read: that would cost more than the reading. (The file is ours: allowed.)
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const OPEN: OFlags = OFlags::RDWR.union(OFlags::NOATIME);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const OPEN: OFlags = OFlags::RDWR;
 
 /// The shard of a key: FNV-1a, 64 bits, folded. Part of the file format: all versions must agree.
 pub(super) fn shard_of(key: &Key) -> u16 {
@@ -62,23 +68,18 @@ impl Shard {
 
     /// Whether nobody has used the keys of this shard yet.
     pub(super) fn is_missing(&self, folder: &Folder) -> bool {
-        self.file.is_none()
-            && rustix::fs::accessat(
-                &folder.shards.fd,
-                &self.name,
-                rustix::fs::Access::EXISTS,
-                rustix::fs::AtFlags::empty(),
-            ) == Err(Errno::NOENT)
+        let exists = || rustix::fs::accessat(&folder.shards.fd, &self.name, Access::EXISTS, AtFlags::empty());
+        self.file.is_none() && exists() == Err(Errno::NOENT)
     }
 
     fn file(&mut self, folder: &Folder) -> Result<&File> {
         if self.file.is_none() {
             self.content = None;
             self.room = LEAST_ROOM;
-            let file = match folder.shards.file(&self.name, OFlags::RDWR) {
+            let file = match folder.shards.file(&self.name, OPEN) {
                 Err(Errno::NOENT) => {
                     self.create(folder)?;
-                    folder.shards.file(&self.name, OFlags::RDWR)
+                    folder.shards.file(&self.name, OPEN)
                 }
                 other => other,
             };
@@ -211,11 +212,6 @@ impl Shard {
         let spare = std::mem::replace(&mut content.bytes, bytes);
         self.content = Some(Content { seq, slot, events, spare, ..content });
         Ok(())
-    }
-
-    /// Whether a draft needs more room than the file has.
-    pub(super) fn must_grow(&self, draft: &Draft) -> bool {
-        draft.bytes.len() as u64 > self.room
     }
 
     /// Encodes the table, as [`Shard::commit`] will write it.

@@ -58,7 +58,8 @@ async fn remove_orphans(core: &Arc<Core>, old: Vec<Ticket>) -> Result<()> {
             let done = table.keys.values().filter_map(|state| state.done.as_ref());
             done.filter_map(|done| aside_of(&done.body)).collect::<Vec<_>>()
         };
-        referenced.extend(core.transact(shard, Touches::Nothing, look).await?.0);
+        // A transaction also drops the results whose time has passed, and their files.
+        referenced.extend(core.transact(shard, Touches::Keys(Vec::new()), look).await?.0);
     }
     for id in old.into_iter().filter(|id| !referenced.contains(id)) {
         results::remove(&core.folder, id);

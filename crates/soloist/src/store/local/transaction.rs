@@ -42,7 +42,7 @@ pub(super) struct Core {
 pub(super) enum Touches {
     /// None: nothing is written.
     Nothing,
-    /// These, all of the transaction's shard.
+    /// These, all of the transaction's shard. Results whose time has passed go in any case.
     Keys(Vec<Key>),
 }
 
@@ -166,7 +166,9 @@ impl Core {
             looks.extend(before.line.changed(content.table.keys.get(key), |session| peers.gone(session)));
             after.unreferenced.extend(before.aside.filter(|_| aside(&content, key) != before.aside));
         }
-        self.commit(number, shard, content, events, after, |core| {
+        // Of any key here: a key that nobody asks for again would keep its result for ever.
+        after.unreferenced.extend(drop_old_results(&mut content.table, now));
+        self.commit(number, shard, content, events, |core| {
             for (session, ticket) in looks {
                 if session == core.session {
                     core.hub.tell(ticket, Wake::Look);
@@ -184,17 +186,10 @@ impl Core {
         shard: &mut Shard,
         mut content: Content,
         events: Vec<Event>,
-        after: &mut After,
         wake: impl FnOnce(&Self),
     ) -> Result<()> {
         let told = content.events;
-        let mut draft = shard.draft(&mut content, told + events.len() as u64)?;
-        if shard.must_grow(&draft) {
-            // Free first, grow after.
-            content.reuse(draft);
-            after.unreferenced.extend(drop_old_results(&mut content.table, self.clock.now()));
-            draft = shard.draft(&mut content, told + events.len() as u64)?;
-        }
+        let draft = shard.draft(&mut content, told + events.len() as u64)?;
         if content.is(&draft) {
             content.reuse(draft);
             shard.keep(content);
@@ -255,7 +250,7 @@ pub(super) fn aside_of(body: &Body) -> Option<Ticket> {
 
 /// Drops the results whose time has passed, of keys that nobody has touched since; any step on such a key
 /// would do the same. Answers which files they had.
-pub(super) fn drop_old_results(table: &mut Table, now: Micros) -> Vec<Ticket> {
+fn drop_old_results(table: &mut Table, now: Micros) -> Vec<Ticket> {
     let mut files = Vec::new();
     table.keys.retain(|_, state| {
         if let Some(done) = state.done.take_if(|done| done.gone_at() <= now) {

@@ -18,6 +18,11 @@ impl Verb {
         Verb { hash: Script::new(&source).get_hash().into(), source }
     }
 
+    /// A script that needs nothing of the others.
+    pub(super) fn alone(lua: &str) -> Self {
+        Verb { hash: Script::new(lua).get_hash().into(), source: lua.into() }
+    }
+
     /// The command that runs it by its hash.
     pub(super) fn by_hash(&self) -> Cmd {
         let mut cmd = redis::cmd("EVALSHA");

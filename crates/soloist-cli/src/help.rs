@@ -1,0 +1,100 @@
+//! What `--help` teaches beyond the flags.
+
+pub(crate) const TOP: &str = "\
+Stores (--store URL, or the environment variable SOLOIST_STORE):
+  local:              the processes of this machine, no server; the default
+  local:/path         the same, in a folder of your own
+  redis://host:6379   one Redis or Valkey (rediss:// with TLS, redis+unix:///path)
+  memory:             inside one process; for trying out only
+
+Exit codes:
+  the command's own, and 128 + n if signal n ended it
+  123  the lease was lost, or is not the current one
+  124  the key is held, or the wait is over
+  125  soloist itself failed, or was called wrongly
+  126  the command cannot be run
+  127  the command was not found
+
+Examples:
+  soloist run nightly-backup -- ./backup.sh
+  soloist once report --keep 10m -- ./build-report.sh
+  soloist ls";
+
+pub(crate) const RUN: &str = "\
+The command has SOLOIST_KEY, SOLOIST_TOKEN, SOLOIST_HOLDER and SOLOIST_LEASE in its environment.
+Signals are passed on to its whole process group. If the lease is lost, the group is ended: TERM,
+and KILL after --grace. If soloist itself is killed, the group is killed. What the command leaves
+running in the background when it ends is left alone, and runs without the lock.
+
+Examples:
+  soloist run nightly-backup -- ./backup.sh           stand in line, then run
+  soloist run deploy --try -- ./deploy.sh             exit with 124 if somebody else is at it
+  soloist run deploy --wait 5m --note v1.2 -- make deploy
+  soloist run counter -- sh -c 'curl -d \"token=$SOLOIST_TOKEN\" https://example.org'";
+
+pub(crate) const ONCE: &str = "\
+The first who asks runs the command, with no input. Everybody who asks before it ends waits, and
+gets the same stdout, stderr and exit code, byte for byte. If the one who runs it is killed or
+interrupted, the next in line runs it. The key alone says what is asked for: whoever asks with
+another command gets the first one's result.
+
+Examples:
+  soloist once report -- ./build-report.sh            20 of these at a time run it once
+  soloist once report --keep 10m -- ./build-report.sh and for 10 minutes it is not run again
+  soloist once fetch --keep 1h --keep-errors 30s -- curl -fsS https://example.org
+  soloist once build --on-error retry --wait 2m -- make";
+
+pub(crate) const LOCK: &str = "\
+The lease lives for its ttl; `soloist renew` prolongs it. Whoever has the printed text can renew
+and release it.
+
+Examples:
+  lease=$(soloist lock article:12 --ttl 5m)
+  soloist renew \"$lease\" --ttl 5m
+  soloist unlock \"$lease\"
+  soloist lock article:12 --holder user:20 --no-expiry --try";
+
+pub(crate) const RENEW: &str = "\
+Exits with 123 if that lease is not the current one any more.
+
+Examples:
+  soloist renew \"$lease\" --ttl 5m
+  soloist renew --key article:12 --holder user:20 --ttl 5m";
+
+pub(crate) const UNLOCK: &str = "\
+Exits with 123 if that lease is not the current one any more.
+
+Examples:
+  soloist unlock \"$lease\"
+  soloist unlock --key article:12 --holder user:20
+  soloist unlock --key article:12 --break             whoever holds it; a `run` there ends its command";
+
+pub(crate) const SHOW: &str = "\
+Exits with 0 also when the key is free; --exit-code makes that 124 when it is held.
+
+Examples:
+  soloist show nightly-backup
+  soloist show nightly-backup --exit-code >/dev/null && echo free
+  soloist show nightly-backup --json | jq .holder";
+
+pub(crate) const LS: &str = "\
+Examples:
+  soloist ls
+  soloist ls 'report:*'
+  soloist ls --json | jq -r 'select(.waiting > 3) | .key'";
+
+pub(crate) const WATCH: &str = "\
+Events: locked, released, expired, taken_over, broken, published, failed, forgotten; and missed,
+where some could not be heard.
+
+Examples:
+  soloist watch
+  soloist watch 'report:*'
+  soloist watch --json | jq -r 'select(.event == \"expired\") | .key'";
+
+pub(crate) const FORGET: &str = "\
+A run that is under way is not shared either: whoever waits for it has the command run anew.
+
+Examples:
+  soloist forget report
+  soloist forget 'article 12'";

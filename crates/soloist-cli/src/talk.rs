@@ -1,0 +1,117 @@
+//! What the program says to people: on stderr, one plain line each. Data goes to stdout, by [`crate::out`].
+
+use std::fmt::{Debug, Write as _};
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::failure::Failure;
+use crate::out::plain;
+
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Sets how much is said, and has the library's own warnings said in the same way.
+pub(crate) fn begin(quiet: bool, verbose: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+    let limit = match (quiet, verbose) {
+        (true, _) => Level::ERROR,
+        (false, false) => Level::WARN,
+        (false, true) => Level::DEBUG,
+    };
+    let ours = move |meta: &tracing::Metadata<'_>| {
+        *meta.level() <= limit && (meta.target().starts_with("soloist") || *meta.level() <= Level::WARN)
+    };
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).event_format(Lines);
+    // Fails only if it was done before.
+    let _ = tracing_subscriber::registry()
+        .with(tracing_subscriber::filter::filter_fn(ours))
+        .with(lines)
+        .try_init();
+}
+
+/// Says why the program fails: also when it is to be quiet.
+pub(crate) fn failure(failure: &Failure) {
+    if failure.message.is_empty() {
+        return;
+    }
+    line(&format!("error: {}", failure.message));
+    if let Some(hint) = &failure.hint {
+        line(&format!("hint: {hint}"));
+    }
+}
+
+/// Whether the caller wants to be left alone.
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Says what the caller should know, unless it wants to be left alone.
+pub(crate) fn note(text: &str) {
+    if !is_quiet() {
+        line(text);
+    }
+}
+
+/// Says what is wrong with the command line: the one thing that takes several lines.
+pub(crate) fn usage(text: &str) {
+    let lines: Vec<String> = text.lines().map(plain).collect();
+    say(&format!("soloist: error: {}", lines.join("\n")));
+}
+
+/// One line, whatever names it holds.
+fn line(text: &str) {
+    say(&format!("soloist: {}", plain(text)));
+}
+
+fn say(text: &str) {
+    // Nobody may be listening any more; there is no one else to tell.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// One plain line an event: `soloist: warning: lease lost key=report:42 token=7`.
+struct Lines;
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut to: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let level = match *event.metadata().level() {
+            Level::ERROR => "error",
+            Level::WARN => "warning",
+            _ => "debug",
+        };
+        let mut said = Said::default();
+        event.record(&mut said);
+        writeln!(to, "soloist: {level}: {}{}", plain(&said.message), plain(&said.fields))
+    }
+}
+
+#[derive(Default)]
+struct Said {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Said {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        // Writing to a string does not fail.
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+}

@@ -1,0 +1,11 @@
+//! The program, driven as a program: on the local store, and where it matters on a real Redis server too.
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
+
+mod bad_input;
+mod killed;
+mod leases;
+mod once;
+mod place;
+mod printed;
+mod redis_server;
+mod run;

@@ -1,0 +1,52 @@
+//! A verb with its arguments, the same for the machine and for every store; and what was said to it.
+
+use soloist::protocol::{
+    Answer, KeyInfo, Left, Publication, Published, Released, Renewal, Renewed, Request, Who,
+};
+use soloist::{Event, Key, Loss, Ticket};
+
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// With `seen` the store's own memory of whom this request stood behind is told, too.
+    Acquire {
+        request: Request,
+        seen: bool,
+    },
+    Leave(Key, Ticket),
+    Renew(Vec<Renewal>),
+    Release(Key, Who),
+    Publish(Publication),
+    Forget(Key),
+    Touch(Key),
+    Inspect(Key),
+    List(String),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    Acquired(Answer),
+    Left(Left),
+    Renewed(Vec<Renewed>),
+    Released(Released),
+    Published(Published),
+    Forgot(bool),
+    Touched,
+    Info(KeyInfo),
+    Infos(Vec<KeyInfo>),
+}
+
+/// What a session hears without asking, as the machine says it must.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    Served(Answer),
+    Lost(Loss),
+}
+
+/// All that one call leads to.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub said: Said,
+    /// Which session, which of its tickets, and what.
+    pub heard: Vec<(usize, Ticket, Heard)>,
+    pub events: Vec<Event>,
+}

@@ -1,0 +1,81 @@
+//! The stores, each on a driven clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use soloist::Store;
+use soloist::store::memory::{MemoryStore, StoreClock};
+
+use crate::peer::Ground;
+use crate::support::driven::{DrivenLocal, DrivenRedis};
+
+/// When all clocks begin.
+pub const START: u64 = 1_700_000_000_000_000;
+
+struct Memory {
+    root: MemoryStore,
+    clock: StoreClock,
+}
+
+pub fn memory() -> Box<dyn Ground> {
+    let clock = StoreClock::manual(START);
+    Box::new(Memory { root: MemoryStore::with_clock(clock.clone()), clock })
+}
+
+#[async_trait]
+impl Ground for Memory {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(self.root.peer())
+    }
+
+    async fn advance(&self, time: Duration) {
+        self.clock.advance(time);
+    }
+}
+
+pub fn local() -> Box<dyn Ground> {
+    Box::new(DrivenLocal::new(Some(START)))
+}
+
+#[async_trait]
+impl Ground for DrivenLocal {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    async fn open(&self) -> Arc<dyn Store> {
+        DrivenLocal::open(self)
+    }
+
+    async fn advance(&self, time: Duration) {
+        self.pass(time).await;
+    }
+}
+
+pub async fn redis() -> Box<dyn Ground> {
+    Box::new(DrivenRedis::new(Some(START)).await)
+}
+
+#[async_trait]
+impl Ground for DrivenRedis {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    async fn open(&self) -> Arc<dyn Store> {
+        DrivenRedis::open(self).await
+    }
+
+    async fn advance(&self, time: Duration) {
+        self.pass(time).await;
+    }
+
+    async fn kill(&self, session: Arc<dyn Store>) {
+        DrivenRedis::kill(self, session).await;
+    }
+}

@@ -1,0 +1,4 @@
+//! What several tests share.
+
+pub mod driven;
+pub mod redis_server;
