@@ -36,3 +36,8 @@ pub use name::{FencingToken, Holder, Key, MAX_HOLDER, MAX_KEY, MAX_NOTE, Note, S
 pub use once::{OnError, Once};
 pub use payload::{Payload, Raw};
 pub use store::{EventStream, Store, StoreUrl, Told};
+
+/// The snippets of this page are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/moving.md")]
+struct Moving;

@@ -52,8 +52,8 @@ pub async fn everything(recorder: &Recorder) -> Vec<String> {
     let mut events = client.events().await.unwrap();
     let watching = tokio::spawn(async move { while events.next().await.is_some() {} });
     let other = client.clone();
-    let waiting = tokio::spawn(async move { other.lock("held").holder("b").await.map(drop) });
-    told(recorder, "waiting in line", "holder", "b").await;
+    let waiting = tokio::spawn(async move { other.lock("held").holder("waiter").await.map(drop) });
+    told(recorder, "waiting in line", "holder", "waiter").await;
     server.kill();
     told(recorder, "connection lost", "connection", "wake-ups").await;
     let publishing = tokio::spawn(async move { leading.publish("the value".into()).await });
@@ -65,7 +65,7 @@ pub async fn everything(recorder: &Recorder) -> Vec<String> {
         ("flight not published", "", ""),
         ("expiries told late", "", ""),
         ("lease not released", "", ""),
-        ("still in line", "holder", "b"),
+        ("still in line", "holder", "waiter"),
         ("lease not renewed", "", ""),
     ] {
         told(recorder, name, field, value).await;

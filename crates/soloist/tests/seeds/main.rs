@@ -8,6 +8,7 @@ mod fleet;
 mod halocksmith;
 mod locksmith;
 mod locky;
+mod page;
 mod process_locker;
 mod redis_reservation;
 #[path = "../support/redis_server.rs"]
