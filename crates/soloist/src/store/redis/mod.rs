@@ -43,7 +43,7 @@ pub use self::options::RedisOptions;
 /// Results up to this size travel in the message itself; for larger ones waiters ask.
 const LARGEST_MESSAGE: usize = 64 << 10;
 /// So many leases are renewed in one step of the server, about a millisecond.
-const RENEWALS_A_CALL: usize = 500;
+const RENEWALS_A_CALL: usize = 200;
 /// So many keys are looked at in one step of the server.
 const LOOKS_A_CALL: usize = 200;
 
