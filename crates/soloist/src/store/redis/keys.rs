@@ -70,6 +70,7 @@ pub(super) fn pattern(prefix: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
