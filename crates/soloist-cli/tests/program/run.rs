@@ -140,6 +140,17 @@ fn whoever_is_taken_over_ends_its_command() {
 }
 
 #[test]
+fn a_server_that_goes_away_costs_the_lease_and_the_command_is_ended() {
+    let mut place = Place::redis();
+    let script = "sleep 300 & echo $! >pid; wait";
+    let run = place.start(&["run", "k", "--ttl", "1s", "--", "sh", "-c", script]);
+    let sleep = place.line_of("pid");
+    drop(place.server.take());
+    run.end().fails(123, "its ttl passed without a confirmed renewal");
+    assert!(!runs(&sleep));
+}
+
+#[test]
 fn what_a_command_leaves_in_the_background_is_left_alone() {
     let place = Place::local();
     let script = "sleep 300 >/dev/null 2>&1 & echo $!";
