@@ -172,9 +172,14 @@ fn orphans_of_the_command_are_reaped() {
 #[test]
 fn a_caller_that_ignores_its_children_does_not_hide_the_exit_code() {
     let place = Place::local();
-    let mut command = std::process::Command::new("sh");
-    let script = format!("trap '' CHLD; exec {} run k -- sh -c 'exit 3'", env!("CARGO_BIN_EXE_soloist"));
-    command.args(["-c", &script]).env("SOLOIST_STORE", &place.url);
+    let mut command = place.command(&["run", "k", "--", "sh", "-c", "exit 3"]);
+    // SAFETY: `signal` is async-signal-safe, and the closure does nothing else.
+    unsafe {
+        std::os::unix::process::CommandExt::pre_exec(&mut command, || {
+            libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+            Ok(())
+        });
+    }
     assert_eq!(Running::of(command).end().code, 3);
 }
 
