@@ -40,6 +40,12 @@ impl Slot {
         }
     }
 
+    /// Marks that a hint to look is being followed. Dropped unfinished, it puts the hint back: on some stores
+    /// the hint is all that is ever told of a grant, and whoever waits next must find it.
+    pub(super) fn look(&self) -> Looking<'_> {
+        Looking(Some(self))
+    }
+
     fn tell(&self, wake: Wake) {
         let mut told = lock(&self.told);
         // A grant or result is not overwritten by the hint to look, which it answers.
@@ -48,6 +54,25 @@ impl Slot {
         }
         drop(told);
         self.notify.notify_one();
+    }
+}
+
+/// A hint to look that is being followed.
+#[derive(Debug)]
+pub(super) struct Looking<'a>(Option<&'a Slot>);
+
+impl Looking<'_> {
+    /// The look was had.
+    pub(super) fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.0 {
+            slot.tell(Wake::Look);
+        }
     }
 }
 
@@ -116,5 +141,98 @@ impl Hub {
     fn notice(&self, notice: Notice) {
         // An error means that no keeper listens.
         let _ = self.notices.send(notice);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::error::Loss;
+    use crate::name::FencingToken;
+    use crate::protocol::{Grant, Ttl};
+
+    fn granted() -> Wake {
+        Wake::Granted(Grant { token: FencingToken(7), from: 1, ttl: Ttl::Forever })
+    }
+
+    async fn told(slot: &Slot) -> Wake {
+        tokio::time::timeout(Duration::from_secs(20), slot.told()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_was_told_before_the_wait_is_found() {
+        let (hub, ticket) = (Hub::new(), Ticket::mint());
+        hub.listen(ticket).unwrap();
+        hub.tell(ticket, granted());
+        assert_eq!(told(&hub.listen(ticket).unwrap()).await, granted());
+    }
+
+    #[tokio::test]
+    async fn what_is_told_during_the_wait_ends_it() {
+        let (hub, ticket) = (Hub::new(), Ticket::mint());
+        let slot = hub.listen(ticket).unwrap();
+        let mut waiting = Box::pin(slot.told());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        hub.tell(ticket, granted());
+        assert_eq!(waiting.now_or_never(), Some(granted()));
+        // It is told once: what is left of the first message wakes nobody a second time.
+        assert!(slot.told().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_wait_loses_nothing() {
+        let (hub, ticket) = (Hub::new(), Ticket::mint());
+        let slot = hub.listen(ticket).unwrap();
+        let mut dropped = Box::pin(slot.told());
+        assert!(dropped.as_mut().now_or_never().is_none());
+        hub.tell(ticket, granted());
+        drop(dropped);
+        assert_eq!(told(&slot).await, granted());
+    }
+
+    #[tokio::test]
+    async fn a_hint_does_not_overwrite_a_grant_but_a_grant_a_hint() {
+        let (hub, ticket) = (Hub::new(), Ticket::mint());
+        let slot = hub.listen(ticket).unwrap();
+        hub.tell(ticket, granted());
+        hub.look_all(false);
+        assert_eq!(told(&slot).await, granted());
+        hub.look_all(false);
+        hub.tell(ticket, granted());
+        assert_eq!(told(&slot).await, granted());
+    }
+
+    #[tokio::test]
+    async fn a_look_that_was_dropped_is_had_again() {
+        let (hub, ticket) = (Hub::new(), Ticket::mint());
+        let slot = hub.listen(ticket).unwrap();
+        drop(slot.look());
+        assert_eq!(told(&slot).await, Wake::Look);
+        slot.look().done();
+        assert!(slot.told().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn close_wakes_who_waits_and_lets_nobody_listen_again() {
+        let (hub, ticket) = (Arc::new(Hub::new()), Ticket::mint());
+        let slot = hub.listen(ticket).unwrap();
+        let waiting = tokio::spawn(async move { told(&slot).await });
+        hub.close();
+        assert_eq!(waiting.await.unwrap(), Wake::Look);
+        assert!(hub.listen(ticket).is_none());
+        hub.tell(ticket, granted());
+    }
+
+    #[tokio::test]
+    async fn a_loss_is_a_notice_and_no_wake_up() {
+        let (hub, ticket) = (Hub::new(), Ticket::mint());
+        let (slot, mut notices) = (hub.listen(ticket).unwrap(), hub.notices());
+        hub.tell(ticket, Wake::Lost(Loss::Released));
+        assert_eq!(notices.try_recv().unwrap(), Notice::Lost(ticket, Loss::Released));
+        assert!(slot.told().now_or_never().is_none());
     }
 }

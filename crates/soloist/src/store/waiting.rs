@@ -50,15 +50,20 @@ pub(super) async fn wait<S: Store + ?Sized>(
             Wake::Granted(grant) => Reply { answer: Answer::Granted(grant), ..standing },
             Wake::Done(outcome) => Reply { answer: Answer::Done(outcome), ..standing },
             // A place in line was lost to a takeover or a dead server: asking again finds out.
-            Wake::Look | Wake::Lost(_) => match store.acquire(&request).await {
-                Ok(reply) => reply,
-                // Who stands in line keeps standing through an outage; his own `wait` is what ends it.
-                Err(Error::Unavailable { store, why }) => {
-                    tracing::warn!(key = %request.key, store, why, "still in line, but the store is away");
-                    standing
+            Wake::Look | Wake::Lost(_) => {
+                let look = slot.look();
+                let asked = store.acquire(&request).await;
+                look.done();
+                match asked {
+                    Ok(reply) => reply,
+                    // Who stands in line keeps standing through an outage; his own `wait` is what ends it.
+                    Err(Error::Unavailable { store, why }) => {
+                        tracing::warn!(key = %request.key, store, why, "still in line, but the store is away");
+                        standing
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
-            },
+            }
         };
     }
 }

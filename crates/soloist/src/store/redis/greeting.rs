@@ -3,38 +3,65 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{RedisError, Value};
+use redis::{ErrorKind, RedisError, Value};
 
-use super::trouble::Trouble;
+use super::trouble::{Kind, No, Trouble};
 use crate::error::Error;
 
-/// The error, and whether trying again would not help.
-pub(super) type Failed = (Error, bool);
-
 /// Why no connection came about.
+pub(super) struct Failed {
+    /// For whoever connects.
+    pub(super) error: Error,
+    /// Whether the server may serve later, and how soon that is told.
+    pub(super) kind: Kind,
+}
+
+impl Failed {
+    fn unavailable(store: &str, why: String) -> Self {
+        Failed { error: Error::Unavailable { store: store.to_owned(), why }, kind: Kind::Away }
+    }
+
+    fn refused(store: &str, No { kind, why, hint }: No) -> Self {
+        Failed { error: Error::Refused { store: store.to_owned(), why, hint }, kind }
+    }
+
+    /// The error as it is told during an outage, which waiters wait through.
+    pub(super) fn later(self) -> Error {
+        match (self.kind, self.error) {
+            (Kind::Away, Error::Refused { store, why, hint }) => {
+                Error::Unavailable { store, why: format!("{why} ({hint})") }
+            }
+            (_, error) => error,
+        }
+    }
+}
+
+/// What an error of a new connection means.
 pub(super) fn failed(error: &RedisError, store: &str) -> Failed {
-    let store = store.to_owned();
     match Trouble::of(error) {
-        Trouble::Lost(why) => (Error::Unavailable { store, why }, false),
-        Trouble::Passing { why, hint, .. } => (Error::Refused { store, why, hint }, false),
-        Trouble::Refused { why, hint } => (Error::Refused { store, why, hint }, true),
-        Trouble::NoScript => (Error::Unavailable { store, why: error.to_string() }, false),
+        Trouble::Lost(why) if error.kind() == ErrorKind::Parse => {
+            let hint = "is this the port of a Redis server, and should it be rediss:// for TLS?";
+            Failed::refused(store, No { kind: Kind::Away, why, hint })
+        }
+        Trouble::Lost(why) => Failed::unavailable(store, why),
+        Trouble::No(no) => Failed::refused(store, no),
+        Trouble::NoScript => Failed::unavailable(store, error.to_string()),
     }
 }
 
 /// Nobody answered in time.
 pub(super) fn silent(limit: Duration, store: &str) -> Failed {
-    (Error::Unavailable { store: store.to_owned(), why: format!("no answer within {limit:?}") }, false)
+    Failed::unavailable(store, format!("no answer within {limit:?}"))
 }
 
 /// Looks who answers. `HELLO` is there since Redis 6.0, and every user may ask it.
 pub(super) async fn greet(connection: &mut MultiplexedConnection, store: &str) -> Result<(), Failed> {
-    let refused = |why: String, hint, told| (Error::Refused { store: store.to_owned(), why, hint }, told);
+    let refused = |kind, why, hint| Failed::refused(store, No { kind, why, hint });
     const OLD: &str = "a Redis or Valkey server >= 6.2 is needed";
     let told = match redis::cmd("HELLO").query_async(connection).await {
         Ok(told) => told,
         Err(error) if error.to_string().contains("unknown command") => {
-            return Err(refused("the server does not know HELLO".into(), OLD, true));
+            return Err(refused(Kind::Never, "the server does not know HELLO".into(), OLD));
         }
         Err(error) => return Err(failed(&error, store)),
     };
@@ -43,14 +70,14 @@ pub(super) async fn greet(connection: &mut MultiplexedConnection, store: &str) -
     let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if (major, minor) < (6, 2) {
-        return Err(refused(format!("it is version {version:?}"), OLD, true));
+        return Err(refused(Kind::Never, format!("it is version {version:?}"), OLD));
     }
     if field("mode").as_deref() == Some("sentinel") {
-        return Err(refused("it is a Sentinel".into(), "name the primary that it watches", true));
+        return Err(refused(Kind::Never, "it is a Sentinel".into(), "name the primary that it watches"));
     }
     if field("role").as_deref() == Some("replica") {
         let why = "READONLY it is a replica".into();
-        return Err(refused(why, "name the primary; this server takes no writes", false));
+        return Err(refused(Kind::NotNow, why, "name the primary; this server takes no writes"));
     }
     Ok(())
 }

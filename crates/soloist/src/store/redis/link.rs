@@ -10,10 +10,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::backoff::Backoff;
-use super::greeting;
+use super::greeting::{self, Failed};
 use super::options::RedisOptions;
 use super::scripts::Verb;
-use super::trouble::Trouble;
+use super::trouble::{Kind, No, Trouble};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::store::hub::Hub;
@@ -61,7 +61,7 @@ impl Link {
         options: RedisOptions,
         hub: Arc<Hub>,
     ) -> Result<Self> {
-        let connection = open(&client, &options, &store).await.map_err(|(error, _)| error)?;
+        let connection = open(&client, &options, &store).await.map_err(|failed| failed.error)?;
         let state = watch::Sender::new(State::Up { generation: 1, connection });
         let keeper = tokio::spawn(keep_up(Arc::clone(&store), client, options.clone(), state.clone(), hub));
         Ok(Link { store, options, state, keeper })
@@ -110,18 +110,21 @@ impl Link {
                     self.lost(generation, self.unavailable(why))
                 }
                 Ok(Err(error)) => match Trouble::of(&error) {
-                    Trouble::Refused { why, hint } => return Err(self.refused(why, hint)),
-                    Trouble::Passing { why, hint, reconnect: false } => self.refused(why, hint),
-                    Trouble::Passing { why, hint, reconnect: true } => {
+                    Trouble::Lost(why) => {
+                        unsure = Some(why.clone());
+                        self.lost(generation, self.unavailable(why))
+                    }
+                    Trouble::No(No { kind: Kind::Never, why, hint }) => return Err(self.refused(why, hint)),
+                    // Behind the same address another server may answer soon.
+                    Trouble::No(No { kind: Kind::NotNow, why, hint }) => {
                         self.lost(generation, self.refused(why, hint))
+                    }
+                    Trouble::No(No { kind: Kind::Away, why, hint }) => {
+                        self.unavailable(format!("{why} ({hint})"))
                     }
                     // A script that was sent as a source cannot be unknown; if it is, sending it again is right.
                     Trouble::NoScript => {
                         self.unavailable("the server forgets scripts while it runs them".into())
-                    }
-                    Trouble::Lost(why) => {
-                        unsure = Some(why.clone());
-                        self.lost(generation, self.unavailable(why))
                     }
                 },
             };
@@ -207,12 +210,8 @@ async fn evaluate(
     }
 }
 
-/// Opens a connection and looks who answers. Also told: whether trying again would not help.
-async fn open(
-    client: &Client,
-    options: &RedisOptions,
-    store: &str,
-) -> Result<MultiplexedConnection, (Error, bool)> {
+/// Opens a connection and looks who answers.
+async fn open(client: &Client, options: &RedisOptions, store: &str) -> Result<MultiplexedConnection, Failed> {
     // The limits are ours: a reply that is late must not be taken for the next one's.
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
     let opening = async {
@@ -247,7 +246,7 @@ async fn keep_up(
                     generation += 1;
                     State::Up { generation, connection }
                 }
-                Err((error, told)) => State::Down { error, told },
+                Err(failed) => State::Down { told: failed.kind == Kind::Never, error: failed.later() },
             };
             let up = matches!(next, State::Up { .. });
             state.send_if_modified(|state| {

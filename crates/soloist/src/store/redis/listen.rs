@@ -26,10 +26,23 @@ const EVENTS_KEPT: usize = 4096;
 
 type Watch = oneshot::Sender<Result<broadcast::Receiver<Told>>>;
 
+/// What the store asks of the task.
+enum Wish {
+    Watch(Watch),
+    /// Hear no more; answered when the server knows.
+    End(oneshot::Sender<()>),
+}
+
+/// Why the task stops hearing on a connection.
+enum Stop {
+    Lost(String),
+    Ended(oneshot::Sender<()>),
+}
+
 /// The hearing connection, kept up by a task.
 pub(super) struct Listener {
     up: watch::Receiver<bool>,
-    watches: mpsc::UnboundedSender<Watch>,
+    wishes: mpsc::UnboundedSender<Wish>,
     task: JoinHandle<()>,
 }
 
@@ -41,7 +54,7 @@ struct Ear {
     session: Session,
     hub: Arc<Hub>,
     up: watch::Sender<bool>,
-    watches: mpsc::UnboundedReceiver<Watch>,
+    wishes: mpsc::UnboundedReceiver<Wish>,
     events: broadcast::Sender<Told>,
     /// Whether the events are subscribed to.
     watching: bool,
@@ -57,12 +70,11 @@ impl Listener {
         hub: Arc<Hub>,
     ) -> Result<Self> {
         let (up, is_up) = watch::channel(true);
-        let (watches, to_watch) = mpsc::unbounded_channel();
+        let (wishes, wished) = mpsc::unbounded_channel();
         let events = broadcast::Sender::new(EVENTS_KEPT);
-        let ear =
-            Ear { store, client, options, session, hub, up, watches: to_watch, events, watching: false };
-        let pubsub = ear.open().await.map_err(|(error, _)| error)?;
-        Ok(Listener { up: is_up, watches, task: tokio::spawn(ear.listen(pubsub)) })
+        let ear = Ear { store, client, options, session, hub, up, wishes: wished, events, watching: false };
+        let pubsub = ear.open().await.map_err(|failed| failed.error)?;
+        Ok(Listener { up: is_up, wishes, task: tokio::spawn(ear.listen(pubsub)) })
     }
 
     /// Waits, but not longer than this, until wake-ups are heard: who joins the line unheard is passed over.
@@ -72,21 +84,29 @@ impl Listener {
     }
 
     /// All events from now on.
-    pub(super) async fn events(&self) -> Result<broadcast::Receiver<Told>> {
+    pub(super) async fn events(&self, store: &str, limit: Duration) -> Result<broadcast::Receiver<Told>> {
         let (watch, subscribed) = oneshot::channel();
-        self.watches.send(watch).map_err(|_| Error::Closed)?;
-        subscribed.await.map_err(|_| Error::Closed)?
+        self.wishes.send(Wish::Watch(watch)).map_err(|_| Error::Closed)?;
+        match timeout(limit, subscribed).await {
+            Ok(answer) => answer.map_err(|_| Error::Closed)?,
+            Err(_) => Err(greeting::silent(limit, store).error),
+        }
     }
 
-    /// Ends the connection and all subscriptions.
-    pub(super) fn close(&self) {
+    /// Ends all subscriptions, and returns when the server knows that this session hears no more; where that
+    /// takes too long it finds out by itself.
+    pub(super) async fn end(&self, limit: Duration) {
+        let (end, ended) = oneshot::channel();
+        if *self.up.borrow() && self.wishes.send(Wish::End(end)).is_ok() {
+            let _ = timeout(limit, ended).await;
+        }
         self.task.abort();
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.close();
+        self.task.abort();
     }
 }
 
@@ -111,7 +131,13 @@ impl Ear {
     async fn listen(mut self, mut pubsub: PubSub) {
         loop {
             let (sink, stream) = pubsub.split();
-            let why = self.hear(sink, stream).await;
+            let why = match self.hear(sink, stream).await {
+                Stop::Lost(why) => why,
+                Stop::Ended(told) => {
+                    let _ = told.send(());
+                    return;
+                }
+            };
             tracing::warn!(store = %self.store, why, "the connection for wake-ups is lost");
             self.up.send_replace(false);
             let mut backoff = Backoff::new();
@@ -119,7 +145,7 @@ impl Ear {
                 backoff.pause().await;
                 match self.open().await {
                     Ok(pubsub) => break pubsub,
-                    Err((error, _)) => {
+                    Err(Failed { error, .. }) => {
                         tracing::debug!(store = %self.store, %error, "no connection for wake-ups")
                     }
                 }
@@ -131,8 +157,8 @@ impl Ear {
         }
     }
 
-    /// Passes on what is said until the connection fails; answers why.
-    async fn hear(&mut self, mut sink: PubSubSink, mut stream: PubSubStream) -> String {
+    /// Passes on what is said until the connection fails or is to end.
+    async fn hear(&mut self, mut sink: PubSubSink, mut stream: PubSubStream) -> Stop {
         let health = healthy(sink.clone(), self.options.clone());
         tokio::pin!(health);
         loop {
@@ -140,14 +166,21 @@ impl Ear {
                 biased;
                 said = stream.next() => match said {
                     Some(said) => self.pass_on(said.get_payload_bytes()),
-                    None => return "it was closed".into(),
+                    None => return Stop::Lost("it was closed".into()),
                 },
-                why = &mut health => return why,
-                Some(watch) = self.watches.recv() => {
-                    if let Err(why) = self.watch_events(&mut sink, watch).await {
-                        return why;
+                why = &mut health => return Stop::Lost(why),
+                Some(wish) = self.wishes.recv() => match wish {
+                    Wish::Watch(watch) => {
+                        if let Err(why) = self.watch_events(&mut sink, watch).await {
+                            return Stop::Lost(why);
+                        }
                     }
-                }
+                    Wish::End(told) => {
+                        let ending = sink.unsubscribe(keys::channel(self.session));
+                        let _ = timeout(self.options.response_timeout, ending).await;
+                        return Stop::Ended(told);
+                    }
+                },
                 else => pending().await,
             }
         }
@@ -175,14 +208,14 @@ impl Ear {
             match subscribed {
                 Ok(Ok(())) => self.watching = true,
                 Ok(Err(error)) => {
-                    let (error, _) = greeting::failed(&error, &self.store);
+                    let error = greeting::failed(&error, &self.store).error;
                     let lost = matches!(error, Error::Unavailable { .. });
                     let why = error.to_string();
                     let _ = watch.send(Err(error));
                     return if lost { Err(why) } else { Ok(()) };
                 }
                 Err(_) => {
-                    let (error, _) = greeting::silent(self.options.response_timeout, &self.store);
+                    let error = greeting::silent(self.options.response_timeout, &self.store).error;
                     let why = error.to_string();
                     let _ = watch.send(Err(error));
                     return Err(why);

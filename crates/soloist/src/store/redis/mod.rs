@@ -152,12 +152,6 @@ impl RedisStore {
         let answered = self.link.call(&self.scripts.look, &build).await?;
         self.read(answer::looks(answered.value, wanted))
     }
-
-    fn end(&self) {
-        self.link.close();
-        self.listener.close();
-        self.hub.close();
-    }
 }
 
 /// The names that every verb needs.
@@ -173,7 +167,8 @@ fn four(cmd: &mut Cmd, names: &KeyNames) {
 
 impl Drop for RedisStore {
     fn drop(&mut self) {
-        self.end();
+        // The link and the listener end with their own drop.
+        self.hub.close();
     }
 }
 
@@ -321,7 +316,7 @@ impl Store for RedisStore {
     }
 
     async fn events(&self) -> Result<EventStream> {
-        let events = self.listener.events().await?;
+        let events = self.listener.events(&self.name, self.options.give_up).await?;
         Ok(stream::unfold(events, |mut events| async {
             match events.recv().await {
                 Ok(told) => Some((told, events)),
@@ -337,6 +332,8 @@ impl Store for RedisStore {
     }
 
     async fn close(&self) {
-        self.end();
+        self.link.close();
+        self.hub.close();
+        self.listener.end(self.options.response_timeout).await;
     }
 }

@@ -7,38 +7,57 @@ use redis::{ErrorKind, RedisError};
 pub(super) enum Trouble {
     /// The connection is lost. Whether a request on it was carried out is unknown.
     Lost(String),
-    /// The server says "not now": ask again for a while. `reconnect` when another server may answer then.
-    Passing { why: String, hint: &'static str, reconnect: bool },
-    /// The server says no.
-    Refused { why: String, hint: &'static str },
+    /// The server said that it was not carried out, and why.
+    No(No),
     /// The server does not know the script: send its source.
     NoScript,
 }
 
-/// What the server says no with, whether that may pass, and the way out.
-const WORDS: [(&str, bool, &str); 16] = [
-    ("LOADING", true, "the server is still loading its data; try again when it is done"),
-    ("MASTERDOWN", true, "this server is a replica that lost its primary; name the primary"),
-    ("READONLY", true, "this server is a read-only replica; name the primary"),
-    ("CLUSTERDOWN", true, "the cluster does not serve; see CLUSTER INFO"),
-    ("TRYAGAIN", true, "a slot of the cluster is being moved; try again"),
-    ("NOREPLICAS", true, "the server wants more replicas (min-replicas-to-write) before it takes writes"),
-    ("BUSY", true, "somebody's script keeps the server busy; SCRIPT KILL ends it"),
-    ("OOM", false, "the server's memory is full: raise maxmemory or free some; release and renew still work"),
-    (
-        "WRONGPASS",
-        false,
-        "check user and password in the URL: redis://user:password@host, special letters as %XX",
-    ),
-    ("NOAUTH", false, "the server wants a password: redis://:password@host, or user:password"),
-    ("NOPERM", false, "give the user rights: ACL SETUSER name ~soloist:* &soloist:* +@all -@dangerous"),
-    ("MISCONF", false, "the server cannot save its data to disk and takes no writes; see its log"),
-    ("MOVED", false, "this server is part of a cluster; name one that is not"),
-    ("CROSSSLOT", false, "this server is part of a cluster; name one that is not"),
-    ("NOPROTO", false, "a Redis or Valkey server >= 6.2 is needed"),
+/// What a server says no with.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct No {
+    pub(super) kind: Kind,
+    /// Its own words.
+    pub(super) why: String,
+    /// The way out.
+    pub(super) hint: &'static str,
+}
+
+/// Whether the no may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The server cannot serve at present: an outage, which waiters wait through.
+    Away,
+    /// This server does not take writes now; another one behind the same address may.
+    NotNow,
+    /// No, told at once.
+    Never,
+}
+
+use Kind::{Away, Never, NotNow};
+
+const LOGIN: &str = "check user and password in the URL: redis://user:password@host, special letters as %XX";
+const CLUSTER: &str = "this server is part of a cluster; name one that is not";
+
+const WORDS: [(&str, Kind, &str); 16] = [
+    ("LOADING", Away, "the server is still loading its data; try again when it is done"),
+    ("MASTERDOWN", Away, "this server is a replica that lost its primary; name the primary"),
+    ("CLUSTERDOWN", Away, "the cluster does not serve; see CLUSTER INFO"),
+    ("TRYAGAIN", Away, "a slot of the cluster is being moved; try again"),
+    ("BUSY", Away, "somebody's script keeps the server busy; SCRIPT KILL ends it"),
+    ("READONLY", NotNow, "this server is a read-only replica; name the primary"),
+    ("NOREPLICAS", NotNow, "the server wants more replicas (min-replicas-to-write) before it takes writes"),
+    ("OOM", Never, "the server's memory is full: raise maxmemory or free some; release and renew still work"),
+    ("WRONGPASS", Never, LOGIN),
+    ("NOAUTH", Never, "the server wants a password: redis://:password@host, or user:password"),
+    ("NOPERM", Never, "give the user rights: ACL SETUSER name ~soloist:* &soloist:* +@all -@dangerous"),
+    ("MISCONF", Never, "the server cannot save its data to disk and takes no writes; see its log"),
+    ("MOVED", Never, CLUSTER),
+    ("CROSSSLOT", Never, CLUSTER),
+    ("NOPROTO", Never, "a Redis or Valkey server >= 6.2 is needed"),
     (
         "DENIED",
-        false,
+        Never,
         "the server takes connections of its own machine only (protected-mode); set a password there",
     ),
 ];
@@ -54,29 +73,18 @@ impl Trouble {
         if code == "NOSCRIPT" {
             return Trouble::NoScript;
         }
-        if let Some((word, passing, hint)) = WORDS.into_iter().find(|(word, ..)| says(word)) {
-            let reconnect = matches!(word, "READONLY" | "MASTERDOWN");
-            return if passing {
-                Trouble::Passing { why, hint, reconnect }
-            } else {
-                Trouble::Refused { why, hint }
-            };
+        if let Some((_, kind, hint)) = WORDS.into_iter().find(|(word, ..)| says(word)) {
+            return Trouble::No(No { kind, why, hint });
         }
+        let never = |why, hint| Trouble::No(No { kind: Never, why, hint });
         match error.kind() {
             ErrorKind::Io => Trouble::Lost(why),
-            ErrorKind::AuthenticationFailed => {
-                let hint =
-                    "check user and password in the URL: redis://user:password@host, special letters as %XX";
-                Trouble::Refused { why, hint }
-            }
-            ErrorKind::Parse => Trouble::Refused {
-                why: format!("it does not answer like Redis: {why}"),
-                hint: "is this the port of a Redis server, and should it be rediss:// for TLS?",
-            },
+            ErrorKind::Parse => Trouble::Lost(format!("it does not answer like Redis: {why}")),
+            ErrorKind::AuthenticationFailed => never("wrong user or password".into(), LOGIN),
             ErrorKind::Server(_) | ErrorKind::Extension => {
-                Trouble::Refused { why, hint: "a Redis or Valkey server >= 6.2 is needed; see its log" }
+                never(why, "a Redis or Valkey server >= 6.2 is needed; see its log")
             }
-            _ => Trouble::Refused { why, hint: "check the URL" },
+            _ => never(why, "check the URL"),
         }
     }
 }
@@ -87,5 +95,20 @@ fn words(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_inside_of_a_script_are_found() {
+        // As 6.2 says it; what newer ones say, the tests on a real server try.
+        let said =
+            "Error running script (call to f_0): @user_script:1: @user_script: 1: -OOM command not allowed";
+        let error = RedisError::from((ErrorKind::Extension, "ERR", said.to_owned()));
+        let Trouble::No(no) = Trouble::of(&error) else { panic!("{said}") };
+        assert!(no.hint.contains("maxmemory"), "{no:?}");
     }
 }
