@@ -34,4 +34,5 @@ pub use lock::{Lock, TryLock};
 pub use name::{FencingToken, Holder, Key, MAX_HOLDER, MAX_KEY, MAX_NOTE, MAX_PREFIX, Note, Session, Ticket};
 pub use once::{OnError, Once};
 pub use payload::{Payload, Raw};
+pub use protocol::{Holding, KeyInfo, OutcomeKind, ResultInfo, WaiterInfo, Want};
 pub use store::{EventStream, Store, StoreUrl, Told};
