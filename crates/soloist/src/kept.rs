@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::clock::Moment;
 use crate::error::{Error, Loss};
 use crate::name::{FencingToken, Holder, Key, Ticket};
+use crate::observe::{self, Subject};
 use crate::protocol::{Renewal, Ttl, Who};
 
 const FOREVER: u64 = u64::MAX;
@@ -86,8 +87,7 @@ impl Kept {
             first
         });
         if first {
-            let (key, token) = (&self.key, self.token.0);
-            tracing::warn!(%key, holder = %self.holder, token, %loss, "lease lost");
+            observe::lost(self.subject(), &loss);
         }
     }
 
@@ -112,6 +112,11 @@ impl Kept {
                 () = tokio::time::sleep(left.min(SUSPEND_CHECK)) => {}
             }
         }
+    }
+
+    /// As it is logged: without its ticket.
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        Subject { key: &self.key, holder: &self.holder, token: self.token, since: self.since }
     }
 
     /// The error that says how the lease ended.

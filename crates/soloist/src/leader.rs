@@ -13,6 +13,7 @@ use crate::flights::Baton;
 use crate::lease::Lease;
 use crate::limits;
 use crate::name::FencingToken;
+use crate::observe;
 use crate::once::OnError;
 use crate::payload::Payload;
 use crate::protocol::{Body, Micros, Outcome, OutcomeKind, Publication, Published};
@@ -107,8 +108,10 @@ impl<T: Payload> Leader<T> {
         let keep = self.lead.keep_errors;
         if self.lead.on_error == OnError::Share {
             self.lead.share_error(message.clone(), keep).await;
-        } else if let Err(error) = self.lead.lease.release().await {
-            tracing::debug!(%key, %error, "a failed leader could not release");
+        } else {
+            observe::failed(self.lead.lease.kept().subject(), false);
+            // What goes wrong here is logged there, and retried in the background.
+            let _ = self.lead.lease.release().await;
         }
         Error::Failed { key, leader, message, source: Some(source) }
     }
@@ -123,10 +126,8 @@ impl<T: Payload> Leader<T> {
 impl Lead {
     /// The caller's own error is what counts; that it could not be told is only noted: the line goes on.
     async fn share_error(self: Box<Self>, message: String, keep: Micros) {
-        let key = self.lease.key().clone();
-        if let Err(error) = self.publish(OutcomeKind::Error, message.into(), keep).await {
-            tracing::warn!(%key, %error, "the leader's error could not be told; the next in line tries");
-        }
+        // It goes on without the error being told: the next in line tries.
+        let _ = self.publish(OutcomeKind::Error, message.into(), keep).await;
     }
 
     async fn publish(mut self: Box<Self>, kind: OutcomeKind, bytes: Bytes, keep: Micros) -> Result<()> {
@@ -137,8 +138,13 @@ impl Lead {
         let publication = Publication { key, ticket, kind, body: Body::Inline(bytes), keep };
         let published = self.publish_until_lost(&publication).await?;
         self.lease.finish();
+        let kept = self.lease.kept();
         match published {
             Published::Published => {
+                match kind {
+                    OutcomeKind::Value => observe::published(kept.subject(), publication.body.size(), keep),
+                    OutcomeKind::Error => observe::failed(kept.subject(), true),
+                }
                 // Only those hear this who wait now; whoever comes later asks the store.
                 let (token, leader) = (self.lease.token(), self.lease.holder().clone());
                 let body = publication.body;
@@ -147,8 +153,14 @@ impl Lead {
             }
             // The key was forgotten meanwhile: this caller has asked before that and may have its value, the
             // others compute anew.
-            Published::Stale => Ok(()),
-            Published::Refused(_) => Err(self.lease.kept().lost_error(Loss::Gone)),
+            Published::Stale => {
+                observe::released(kept.subject());
+                Ok(())
+            }
+            Published::Refused(_) => {
+                kept.lose(Loss::Gone);
+                Err(kept.lost_error(Loss::Gone))
+            }
         }
     }
 }
@@ -161,7 +173,7 @@ impl Lead {
         loop {
             match self.lease.store().publish(publication).await {
                 Err(Error::Unavailable { store, why }) if !self.lease.is_lost() => {
-                    tracing::warn!(key = %publication.key, store, why, "publishing failed; trying again");
+                    observe::not_published(self.lease.kept().subject(), &store, &why);
                 }
                 published => return published,
             }

@@ -14,6 +14,7 @@ use crate::keeper::Keeper;
 use crate::kept::Kept;
 use crate::limits;
 use crate::name::{FencingToken, Holder, Key, Ticket};
+use crate::observe;
 use crate::protocol::{Released, Renewed, Who};
 use crate::store::Store;
 
@@ -147,6 +148,7 @@ impl Lease {
         match self.store.renew(std::slice::from_ref(&renewal)).await?.pop() {
             Some(Renewed::Renewed { .. }) => {
                 self.kept.renewed(sent, renewal.ttl);
+                observe::renewed(self.kept.subject());
                 Ok(())
             }
             _ => {
@@ -176,11 +178,13 @@ impl Lease {
         }
         match released? {
             Released::Released { .. } => {
-                let (key, held) = (&self.kept.key, self.held_for());
-                tracing::debug!(%key, token = self.kept.token.0, ?held, "lease released");
+                observe::released(self.kept.subject());
                 Ok(())
             }
-            Released::NotHeld(_) => Err(self.kept.lost_error(self.kept.loss().unwrap_or(Loss::Gone))),
+            Released::NotHeld(_) => {
+                self.kept.lose(Loss::Gone);
+                Err(self.kept.lost_error(self.kept.loss().unwrap_or(Loss::Gone)))
+            }
         }
     }
 
@@ -207,6 +211,7 @@ impl Lease {
         // The store has to know before this process may end, so this is one request.
         self.renew_now(true).await?;
         self.finish();
+        observe::detached(self.kept.subject());
         Ok(self.id())
     }
 

@@ -15,6 +15,7 @@ mod lease;
 mod limits;
 mod lock;
 mod name;
+mod observe;
 mod once;
 mod payload;
 mod place;

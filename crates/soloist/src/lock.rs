@@ -4,11 +4,14 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::lease::Lease;
 use crate::limits;
 use crate::name::{Holder, Key, Note, Ticket};
+use crate::observe;
 use crate::place::Served;
 use crate::protocol::{Mode, Request, Ttl, Want};
 
@@ -117,8 +120,8 @@ impl<'a> IntoFuture for Lock<'a> {
         let Lock { client, ask, mode } = self;
         Box::pin(async move {
             let (request, wait) = ask.request(Want::Lock, mode)?;
-            let key = request.key.clone();
-            match client.place(request).served(wait).await? {
+            let (key, span) = (request.key.clone(), observe::lock_span(&request.key, &request.holder));
+            match client.place(request).served(wait).instrument(span).await? {
                 Served::Lease(lease) => Ok(lease),
                 Served::Busy(now) => {
                     Err(Error::TimedOut { key, waited: Duration::ZERO, holder: Some(now.holder) })
@@ -162,7 +165,8 @@ impl<'a> IntoFuture for TryLock<'a> {
         let TryLock { client, ask } = self;
         Box::pin(async move {
             let (request, _) = ask.request(Want::Lock, Mode::Try)?;
-            match client.place(request).served(None).await? {
+            let span = observe::lock_span(&request.key, &request.holder);
+            match client.place(request).served(None).instrument(span).await? {
                 Served::Lease(lease) => Ok(Some(lease)),
                 Served::Busy(_) => Ok(None),
                 Served::Done(_) => Err(client.odd_answer("a lock is answered with a result")),

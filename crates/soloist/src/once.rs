@@ -5,6 +5,8 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use crate::client::Client;
 use crate::clock::Moment;
 use crate::error::{Error, Loss, Result};
@@ -13,6 +15,7 @@ use crate::leader::{Flight, Lead, Leader};
 use crate::limits;
 use crate::lock::{Ask, ask_options};
 use crate::name::Key;
+use crate::observe;
 use crate::payload::Payload;
 use crate::place::{Served, timed_out};
 use crate::protocol::{Body, Micros, Mode, Outcome, OutcomeKind, Want};
@@ -157,7 +160,8 @@ impl<'a> Once<'a> {
     /// ```
     pub async fn join<T: Payload>(self) -> Result<Flight<T>> {
         let key = self.ask.key.clone()?;
-        match self.seat().await? {
+        let span = observe::once_span(&key, &self.ask.holder.clone()?);
+        match self.seat().instrument(span).await? {
             Seat::Lead(lead) => Ok(Flight::Leader(Leader { lead, value: PhantomData })),
             Seat::Done(outcome) => value_of(key, outcome).map(Flight::Done),
         }
@@ -169,18 +173,24 @@ impl<'a> Once<'a> {
         let (keep, keep_errors) = (keep?, keep_errors?);
         let limit = ask.wait.clone()?;
         let (request, wait) = ask.request(Want::Flight, Mode::Line)?;
-        let key = request.key.clone();
+        let (key, holder) = (request.key.clone(), request.holder.clone());
         let began = Moment::now();
         let turn = client.flights().join(&key).turn();
         let turn = match limit {
             None => turn.await,
             Some(limit) => match tokio::time::timeout(limit, turn).await {
                 Ok(turn) => turn,
-                Err(_) => return Err(timed_out(&**client.store(), &key, limit).await),
+                Err(_) => {
+                    observe::wait_over(&request, began);
+                    return Err(timed_out(&**client.store(), &key, limit).await);
+                }
             },
         };
         let mut baton = match turn {
-            Turn::Done(outcome) => return Ok(Seat::Done(outcome)),
+            Turn::Done(outcome) => {
+                observe::followed(&key, &holder, &outcome, began);
+                return Ok(Seat::Done(outcome));
+            }
             Turn::Drive(baton) => baton,
         };
         let left = wait.map(|wait| wait.saturating_sub(Moment::now().since(began)));
@@ -189,10 +199,12 @@ impl<'a> Once<'a> {
         baton.served();
         match served {
             Served::Lease(lease) => {
+                observe::led(lease.kept().subject(), began);
                 let limit = client.max_result();
                 Ok(Seat::Lead(Box::new(Lead { lease, baton, keep, keep_errors, on_error, limit })))
             }
             Served::Done(outcome) => {
+                observe::followed(&key, &holder, &outcome, began);
                 baton.done(outcome.clone());
                 Ok(Seat::Done(outcome))
             }

@@ -9,6 +9,7 @@ use crate::keeper::Keeper;
 use crate::kept::Kept;
 use crate::lease::Lease;
 use crate::name::{Key, Ticket};
+use crate::observe;
 use crate::protocol::{Answer, Grant, Holding, Outcome, Request};
 use crate::store::{Reply, Store};
 
@@ -54,6 +55,7 @@ impl Place {
         match tokio::time::timeout(limit, self.ask()).await {
             Ok(served) => served,
             Err(_) if self.in_line => {
+                observe::wait_over(&self.request, self.began);
                 Err(timed_out(&*self.store, &self.request.key, Moment::now().since(began)).await)
             }
             Err(_) => Err(Error::Unavailable {
@@ -69,6 +71,9 @@ impl Place {
             self.asked = true;
             let mut reply = self.store.acquire(&self.request).await?;
             if let Answer::Queued(queued) = &reply.answer {
+                if !self.in_line {
+                    observe::waiting_in_line(&self.request, queued);
+                }
                 self.in_line = true;
                 self.request.seen = self.request.seen.or(Some(queued.holding.token));
                 reply = self.store.wait(&self.request, reply).await?;
@@ -97,21 +102,20 @@ impl Place {
     fn lease(&mut self, reply: &Reply, grant: &Grant) -> Option<Lease> {
         let deadline = grant.ttl.duration().map(|ttl| reply.began(grant).after(ttl));
         if deadline.is_some_and(|end| Moment::now() >= end) {
+            observe::granted_too_late(&self.request, grant);
             return None;
         }
-        let Request { key, ticket, holder, ttl, want, .. } = &self.request;
+        let Request { key, ticket, holder, ttl, .. } = &self.request;
         // A hand-over comes with a short ttl, which the first renewal lifts to the full one.
         let confirm = grant.ttl != *ttl;
         let kept = Kept::new((key.clone(), *ticket), grant.token, holder.clone(), *ttl, deadline);
-        let waited = Moment::now().since(self.began);
-        tracing::debug!(%key, %holder, token = grant.token.0, ?waited, ?want, "lease granted");
+        observe::granted(&self.request, grant, self.began);
         self.asked = false;
         Some(Lease::new(kept, self.keeper.clone(), Arc::clone(&self.store), confirm))
     }
 
     /// Gives a late grant back and begins anew, as another request.
     async fn give_back(&mut self) -> Result<()> {
-        tracing::warn!(key = %self.request.key, "a grant came later than its ttl; given back");
         self.store.leave(&self.request.key, self.request.ticket).await?;
         self.request.ticket = Ticket::mint();
         Ok(())

@@ -13,6 +13,7 @@ use futures_util::stream::{self, BoxStream};
 use crate::clock::Moment;
 use crate::event::EventKind;
 use crate::name::Key;
+use crate::observe;
 use crate::protocol::KeyInfo;
 use crate::store::{EventStream, Store, Told};
 
@@ -53,7 +54,7 @@ impl Watch {
                         // Whatever was missed: the state itself tells who holds what.
                         Some(Told::Missed) => {
                             if let Err(error) = self.look_at_all().await {
-                                tracing::warn!(%error, "expiries may be told late");
+                                observe::expiries_late(&error);
                             }
                         }
                         None => {}
@@ -84,7 +85,7 @@ impl Watch {
             match looked {
                 Ok(info) => self.plan(&info),
                 Err(error) => {
-                    tracing::warn!(%key, %error, "could not look whether its lease has ended");
+                    observe::expiries_late(&error);
                     self.look_later(&key, LOOK);
                 }
             }

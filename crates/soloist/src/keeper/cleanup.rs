@@ -6,6 +6,7 @@ use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::kept::Kept;
 use crate::name::{Key, Ticket};
+use crate::observe;
 use crate::protocol::Who;
 use crate::store::Store;
 
@@ -16,28 +17,27 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Releases a dropped lease, unless it has ended before.
 pub(super) async fn release(store: &dyn Store, kept: &Kept) {
-    if kept.loss().is_none() {
-        end(store, kept).await;
+    if kept.loss().is_none() && end(store, kept).await {
+        observe::released(kept.subject());
     }
 }
 
-/// Ends a lease at the store.
-pub(super) async fn end(store: &dyn Store, kept: &Kept) {
+/// Ends a lease at the store. Answers whether that worked.
+pub(super) async fn end(store: &dyn Store, kept: &Kept) -> bool {
     let end = kept.deadline().unwrap_or_else(|| Moment::now().after(LONG));
     let who = Who::Ticket(kept.ticket);
     let done = retry(end, || async { store.release(&kept.key, &who).await.map(drop) }).await;
-    let (key, token) = (&kept.key, kept.token.0);
-    match done {
-        Ok(()) => tracing::debug!(%key, token, "dropped lease released"),
-        Err(error) => tracing::warn!(%key, token, %error, "dropped lease not released; it ends by its ttl"),
+    if let Err(error) = &done {
+        observe::not_released(kept.subject(), error);
     }
+    done.is_ok()
 }
 
 /// Takes an abandoned request back.
 pub(super) async fn leave(store: &dyn Store, key: &Key, ticket: Ticket) {
     let end = Moment::now().after(LONG);
     if let Err(error) = retry(end, || async { store.leave(key, ticket).await.map(drop) }).await {
-        tracing::warn!(%key, %error, "abandoned request not taken back; the line passes it over");
+        observe::not_taken_back(key, &error);
     }
 }
 
@@ -48,7 +48,8 @@ async fn retry<F: Future<Output = Result<()>>>(end: Moment, mut verb: impl FnMut
         match verb().await {
             Err(Error::Unavailable { .. }) if Moment::now() < end => tokio::time::sleep(pause).await,
             // The question was asked again and found nothing: whatever it was, it has ended.
-            Err(Error::Unknown { .. }) => return Ok(()),
+            // Or the session has ended, and all that was in it.
+            Err(Error::Unknown { .. } | Error::Closed) => return Ok(()),
             ended => return ended,
         }
         pause = (pause * 2).min(LONGEST_PAUSE);

@@ -8,6 +8,7 @@ use crate::clock::Moment;
 use crate::error::{Error, Loss, Result};
 use crate::kept::{Kept, SUSPEND_CHECK};
 use crate::name::Ticket;
+use crate::observe;
 use crate::protocol::{Renewed, Ttl};
 use crate::store::Store;
 
@@ -148,7 +149,7 @@ impl Renewals {
                 Ok(Renewed::Renewed { .. }) => {
                     kept.renewed(batch.sent, ttl);
                     entry.due = pause(kept.ttl()).map(|pause| batch.sent.after(pause));
-                    tracing::debug!(key = %kept.key, token = kept.token.0, "lease renewed");
+                    observe::renewed(kept.subject());
                 }
                 Ok(Renewed::NotHeld(_)) => self.lost(kept.ticket, Loss::Gone),
                 Err(error) => entry.due = Some(now.after(retry_pause(&kept, ttl, &error))),
@@ -158,7 +159,7 @@ impl Renewals {
 }
 
 fn retry_pause(kept: &Kept, ttl: Ttl, error: &Error) -> Duration {
-    tracing::warn!(key = %kept.key, token = kept.token.0, %error, "renewal failed; trying again");
+    observe::not_renewed(kept.subject(), error);
     let pause = ttl.duration().map_or(Duration::from_secs(1), |ttl| ttl / 20);
     pause.clamp(Duration::from_millis(5), Duration::from_secs(1))
 }
@@ -166,7 +167,6 @@ fn retry_pause(kept: &Kept, ttl: Ttl, error: &Error) -> Duration {
 fn warn_if_late(entry: &Entry, ttl: Ttl, now: Moment) {
     let late = entry.due.map_or(Duration::ZERO, |due| now.since(due));
     if ttl.duration().is_some_and(|ttl| late > ttl / 3) {
-        let (key, token) = (&entry.kept.key, entry.kept.token.0);
-        tracing::warn!(%key, token, ?late, "renewal ran late: the runtime was blocked or the machine asleep");
+        observe::renewed_late(entry.kept.subject(), late);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::hub::Hub;
 use super::{Reply, Store};
 use crate::error::{Error, Result};
+use crate::observe;
 use crate::protocol::{Answer, Micros, Queued, Request, Wake};
 
 /// The longest time between two looks, for the case that a message was lost.
@@ -58,7 +59,7 @@ pub(super) async fn wait<S: Store + ?Sized>(
                     Ok(reply) => reply,
                     // Who stands in line keeps standing through an outage; his own `wait` is what ends it.
                     Err(Error::Unavailable { store, why }) => {
-                        tracing::warn!(key = %request.key, store, why, "still in line, but the store is away");
+                        observe::still_in_line(&request, &store, &why);
                         standing
                     }
                     Err(error) => return Err(error),

@@ -16,6 +16,7 @@ use super::scripts::Verb;
 use super::trouble::{Kind, No, Trouble};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
+use crate::observe;
 use crate::store::hub::Hub;
 
 /// How the connection is.
@@ -159,14 +160,17 @@ impl Link {
 
     /// Drops a connection. One that owes a reply is never used again.
     fn lost(&self, broken: u64, error: Error) -> Error {
-        tracing::warn!(store = %self.store, %error, "the connection is lost");
-        self.state.send_if_modified(|state| {
+        let lost = self.state.send_if_modified(|state| {
             let current = matches!(state, State::Up { generation, .. } if *generation == broken);
             if current {
                 *state = State::Down { error: error.clone(), told: false };
             }
             current
         });
+        // One connection is lost once, however many requests it carried.
+        if lost {
+            observe::connection_lost(&self.store, "verbs", &error);
+        }
         error
     }
 
@@ -246,7 +250,10 @@ async fn keep_up(
                     generation += 1;
                     State::Up { generation, connection }
                 }
-                Err(failed) => State::Down { told: failed.kind == Kind::Never, error: failed.later() },
+                Err(failed) => {
+                    observe::not_connected(&store, "verbs", &failed.error);
+                    State::Down { told: failed.kind == Kind::Never, error: failed.later() }
+                }
             };
             let up = matches!(next, State::Up { .. });
             state.send_if_modified(|state| {
@@ -257,7 +264,7 @@ async fn keep_up(
                 open
             });
             if up {
-                tracing::info!(%store, "connected again");
+                observe::connected_again(&store, "verbs");
                 hub.look_all(true);
                 break;
             }

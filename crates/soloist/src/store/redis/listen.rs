@@ -18,6 +18,7 @@ use super::options::RedisOptions;
 use super::pack::{self, Message};
 use crate::error::{Error, Result};
 use crate::name::Session;
+use crate::observe;
 use crate::store::Told;
 use crate::store::hub::Hub;
 
@@ -138,20 +139,19 @@ impl Ear {
                     return;
                 }
             };
-            tracing::warn!(store = %self.store, why, "the connection for wake-ups is lost");
+            observe::connection_lost(&self.store, "wake-ups", &why);
             self.up.send_replace(false);
             let mut backoff = Backoff::new();
             pubsub = loop {
                 backoff.pause().await;
                 match self.open().await {
                     Ok(pubsub) => break pubsub,
-                    Err(Failed { error, .. }) => {
-                        tracing::debug!(store = %self.store, %error, "no connection for wake-ups")
-                    }
+                    Err(Failed { error, .. }) => observe::not_connected(&self.store, "wake-ups", &error),
                 }
             };
             // Heard again, and only now: what was said meanwhile is lost, so everybody asks again.
             self.up.send_replace(true);
+            observe::connected_again(&self.store, "wake-ups");
             self.hub.look_all(true);
             let _ = self.events.send(Told::Missed);
         }
