@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use soloist::protocol::KeyInfo;
-use soloist::{Client, Error, Key};
+use soloist::{Client, Error, Key, KeyInfo};
 
 use crate::units::human;
 

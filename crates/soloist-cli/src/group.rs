@@ -15,8 +15,11 @@ pub(crate) fn kill(group: Pid) -> bool {
 
 /// Whether anything of it still runs. A zombie does not: it may lie there until a careless parent ends.
 pub(crate) fn runs(group: Pid) -> bool {
-    if test_kill_process_group(group).is_err_and(|error| error == rustix::io::Errno::SRCH) {
-        return false;
+    match test_kill_process_group(group) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::SRCH) => return false,
+        // It has become another user's, who may not even let it be seen.
+        Err(_) => return true,
     }
     let Ok(processes) = std::fs::read_dir("/proc") else { return true };
     let mut looked = false;

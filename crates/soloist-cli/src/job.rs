@@ -96,23 +96,26 @@ impl Job {
 
     /// Resolves when the command itself has ended. Stops this process, too, when the command is stopped
     /// from the terminal. Cancel safe.
-    pub(crate) async fn ended(&mut self) -> Fate {
+    pub(crate) async fn ended(&mut self, lease: &Lease) -> Fate {
         loop {
             if let Some(fate) = self.ended {
                 return fate;
             }
             match self.reports.recv().await {
-                Some(report) => self.note(report),
+                Some(report) => self.note(report, Some(lease)),
                 // The reaper ends after the last child; the command's own fate came before.
                 None => self.ended = Some(Fate::Ended(crate::failure::OWN)),
             }
         }
     }
 
-    fn note(&mut self, (pid, fate): (Pid, Fate)) {
+    fn note(&mut self, (pid, fate): (Pid, Fate), lease: Option<&Lease>) {
         match fate {
-            Fate::Stopped(signal) if pid == self.group => self.stopped(signal),
-            Fate::Stopped(_) => {}
+            Fate::Stopped(signal) => {
+                if let Some(lease) = lease.filter(|_| pid == self.group) {
+                    self.stopped(signal, lease);
+                }
+            }
             fate if pid == self.group => self.ended = Some(fate),
             _ if pid == self.guard.pid => {
                 talk::note(
@@ -123,26 +126,26 @@ impl Job {
         }
     }
 
-    /// The command was stopped: by ctrl-Z, or because it asked for the terminal.
-    fn stopped(&self, signal: Option<Signal>) {
+    /// The command was stopped: by ctrl-Z, or because it asked for the terminal. By anything else it is
+    /// stopped alone: this process goes on and keeps the lease.
+    fn stopped(&self, signal: Option<Signal>, lease: &Lease) {
         let asks = matches!(signal, Some(Signal::TTIN | Signal::TTOU));
-        let Some(terminal) = &self.terminal else {
-            // Stopped from outside: this process goes on and keeps the lease.
-            if signal == Some(Signal::TSTP) {
-                stop();
-                self.send(Signal::CONT);
-            }
+        if !asks && signal != Some(Signal::TSTP) {
             return;
-        };
-        if !(asks && terminal.give(self.group)) && (asks || signal == Some(Signal::TSTP)) {
-            terminal.take_back(self.group);
+        }
+        let give = || self.terminal.as_ref().is_some_and(|terminal| terminal.give(self.group));
+        if !(asks && give()) {
+            if let Some(terminal) = &self.terminal {
+                terminal.take_back(self.group);
+            }
             stop();
-            // Here the shell has said `fg` or `bg`.
-            terminal.give(self.group);
+            // Here the shell has said `fg` or `bg`. Invariant: the command does not go on without its lease.
+            if lease.is_lost() {
+                return;
+            }
+            give();
         }
-        if asks || signal == Some(Signal::TSTP) {
-            self.send(Signal::CONT);
-        }
+        self.send(Signal::CONT);
     }
 
     /// Ends the whole group: TERM, and KILL to whatever is left after `grace`. Signals are passed on
@@ -167,7 +170,7 @@ impl Job {
             }
             let look = end.min(Instant::now() + LOOK_AGAIN);
             tokio::select! {
-                Some(report) = self.reports.recv() => self.note(report),
+                Some(report) = self.reports.recv() => self.note(report, None),
                 signal = next(&mut signals) => self.send(signal),
                 () = tokio::time::sleep_until(look) => {}
             }

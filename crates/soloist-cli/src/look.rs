@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
-use soloist::protocol::{KeyInfo, OutcomeKind, Want};
-use soloist::{Client, Event, EventKind, Glob, Key, Told};
+
+use soloist::{Client, Event, EventKind, Glob, Key, KeyInfo, OutcomeKind, Told, WaiterInfo, Want};
 
 use crate::args::{KeyArgs, PatternArgs, ShowArgs};
 use crate::failure::{BUSY, Failure, Outcome, left};
@@ -117,7 +117,7 @@ fn object(info: &KeyInfo, with_waiters: bool) -> Value {
         })),
     });
     if with_waiters {
-        let waiter = |waiter: &soloist::protocol::WaiterInfo| json!({ "holder": waiter.holder, "note": waiter.note, "purpose": want(waiter.want) });
+        let waiter = |waiter: &WaiterInfo| json!({ "holder": waiter.holder, "note": waiter.note, "purpose": want(waiter.want) });
         object["waiters"] = info.waiters.iter().map(waiter).collect();
     }
     object

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::process::Signal;
-use soloist::{Client, Error, Flight, Leader, Raw};
+use soloist::{Client, Error, Flight, Leader, Lease, Raw};
 use tokio::sync::oneshot;
 
 use crate::args::{OnError, OnceArgs};
@@ -81,7 +81,7 @@ async fn lead(client: &Client, args: OnceArgs, leader: Leader<Raw>, signals: &mu
         }
     };
     let mut recorder = Recorder::new(args.max_output);
-    let work = work(&mut job, &mut pipes, &mut recorder, signals);
+    let work = work(&mut job, leader.lease(), &mut pipes, &mut recorder, signals);
     let ended = tokio::select! {
         biased;
         ended = work => Ok(ended),
@@ -109,6 +109,7 @@ async fn lead(client: &Client, args: OnceArgs, leader: Leader<Raw>, signals: &mu
 /// Until the command has ended and its output is passed on; answers also whether a signal asked it to end.
 async fn work(
     job: &mut Job,
+    lease: &Lease,
     pipes: &mut Pipes,
     recorder: &mut Recorder,
     signals: &mut Signals,
@@ -120,7 +121,7 @@ async fn work(
     loop {
         tokio::select! {
             biased;
-            ended = job.ended(), if fate.is_none() => {
+            ended = job.ended(lease), if fate.is_none() => {
                 fate = Some(ended);
                 tell_end.take().map(|tell| tell.send(()));
             }

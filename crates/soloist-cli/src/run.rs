@@ -24,7 +24,7 @@ pub(crate) async fn run(client: &Client, args: RunArgs) -> Outcome {
     signals.add(Signal::TSTP)?;
     let code = tokio::select! {
         biased;
-        fate = until_over(&mut job, &mut signals) => Ok(fate.code()),
+        fate = until_over(&mut job, &lease, &mut signals) => Ok(fate.code()),
         loss = lease.lost() => Err(loss),
     };
     let Ok(code) = code else {
@@ -40,11 +40,11 @@ pub(crate) async fn run(client: &Client, args: RunArgs) -> Outcome {
 }
 
 /// Passes signals on until the command has ended.
-async fn until_over(job: &mut Job, signals: &mut Signals) -> Fate {
+async fn until_over(job: &mut Job, lease: &Lease, signals: &mut Signals) -> Fate {
     loop {
         let signal = tokio::select! {
             biased;
-            fate = job.ended() => return fate,
+            fate = job.ended(lease) => return fate,
             signal = signals.next() => signal,
         };
         job.send(signal);

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::flights::Flights;
 use crate::keeper::Keeper;
 use crate::limits;
-use crate::name::Holder;
+use crate::name::{Holder, MAX_PREFIX};
 use crate::store::prefix::PrefixStore;
 use crate::store::{Store, StoreUrl, local, memory, redis};
 
@@ -45,7 +45,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Put before every key, and taken off again from what is shown. It counts to the key's 512 bytes.
+    /// Put before every key, and taken off again from what is shown. At most 128 bytes.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
@@ -101,7 +101,7 @@ impl ClientBuilder {
 
     fn check(&self) -> Result<Holder> {
         limits::ttl(self.ttl)?;
-        let (len, max) = (self.prefix.len(), crate::name::MAX_KEY - 1);
+        let (len, max) = (self.prefix.len(), MAX_PREFIX);
         if len > max {
             return Err(Error::LongName { what: "prefix", len, max });
         }

@@ -32,9 +32,10 @@ pub use glob::Glob;
 pub use leader::{Flight, Leader};
 pub use lease::{Lease, LeaseId};
 pub use lock::{Lock, TryLock};
-pub use name::{FencingToken, Holder, Key, MAX_HOLDER, MAX_KEY, MAX_NOTE, Note, Session, Ticket};
+pub use name::{FencingToken, Holder, Key, MAX_HOLDER, MAX_KEY, MAX_NOTE, MAX_PREFIX, Note, Session, Ticket};
 pub use once::{OnError, Once};
 pub use payload::{Payload, Raw};
+pub use protocol::{Holding, KeyInfo, OutcomeKind, ResultInfo, WaiterInfo, Want};
 pub use store::{EventStream, Store, StoreUrl, Told};
 
 /// The snippets of this page are compiled.

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
-/// The longest key, in bytes, its client's prefix included.
+/// The longest key, in bytes.
 pub const MAX_KEY: usize = 512;
+/// The longest prefix that a client puts before its keys, in bytes.
+pub const MAX_PREFIX: usize = 128;
 /// The longest holder name, in bytes.
 pub const MAX_HOLDER: usize = 256;
 /// The longest note, in bytes.
@@ -64,12 +66,17 @@ macro_rules! text_name {
             }
         }
 
-        impl TryFrom<String> for $name {
+    };
+}
+
+macro_rules! from_string {
+    ($($name:ident),+) => {
+        $(impl TryFrom<String> for $name {
             type Error = Error;
             fn try_from(text: String) -> Result<Self, Error> {
                 Self::new(text)
             }
-        }
+        })+
     };
 }
 
@@ -141,6 +148,22 @@ macro_rules! random_id {
             }
         }
     };
+}
+
+from_string!(Holder, Note);
+
+impl Key {
+    /// A key as stores keep it: with its client's prefix it may be longer than one that a user gives.
+    pub(crate) fn stored(text: impl AsRef<str>) -> Result<Self, Error> {
+        checked("key", text.as_ref(), MAX_PREFIX + MAX_KEY).map(Self)
+    }
+}
+
+impl TryFrom<String> for Key {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self, Error> {
+        Self::stored(text)
+    }
 }
 
 random_id!(

@@ -64,7 +64,7 @@ async fn by_database_user_password_and_socket() {
     let store =
         RedisStore::connect(&format!("redis://worker:{SECRET}@127.0.0.1:{}", server.port())).await.unwrap();
     assert_eq!(store.list("").await.unwrap(), []);
-    store.events().await.unwrap();
+    drop(store.events().await.unwrap());
 }
 
 #[tokio::test]

@@ -369,7 +369,10 @@ async fn a_server_that_becomes_a_replica_refuses_and_serves_again_later() {
     run(&server, &["REPLICAOF", "NO", "ONE"]).await;
     loop {
         match in_time(store.acquire(&lock("k"))).await {
-            Ok(reply) => return drop(granted(&reply)),
+            Ok(reply) => {
+                granted(&reply);
+                return;
+            }
             Err(Error::Refused { .. }) => {}
             Err(error) => panic!("{error:?}"),
         }

@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct Place {
     pub dir: tempfile::TempDir,
     pub url: String,
-    _server: Option<RedisServer>,
+    pub server: Option<RedisServer>,
 }
 
 /// A program that runs; killed if the test does not wait for it.
@@ -39,12 +39,12 @@ impl Place {
     pub fn local() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("local:{}", dir.path().join("store").display());
-        Place { dir, url, _server: None }
+        Place { dir, url, server: None }
     }
 
     pub fn redis() -> Self {
         let server = RedisServer::start();
-        Place { dir: tempfile::tempdir().unwrap(), url: server.url(), _server: Some(server) }
+        Place { dir: tempfile::tempdir().unwrap(), url: server.url(), server: Some(server) }
     }
 
     /// The program with these arguments, to be started.

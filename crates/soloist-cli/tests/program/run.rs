@@ -140,6 +140,17 @@ fn whoever_is_taken_over_ends_its_command() {
 }
 
 #[test]
+fn a_server_that_goes_away_costs_the_lease_and_the_command_is_ended() {
+    let mut place = Place::redis();
+    let script = "sleep 300 & echo $! >pid; wait";
+    let run = place.start(&["run", "k", "--ttl", "1s", "--", "sh", "-c", script]);
+    let sleep = place.line_of("pid");
+    drop(place.server.take());
+    run.end().fails(123, "its ttl passed without a confirmed renewal");
+    assert!(!runs(&sleep));
+}
+
+#[test]
 fn what_a_command_leaves_in_the_background_is_left_alone() {
     let place = Place::local();
     let script = "sleep 300 >/dev/null 2>&1 & echo $!";
@@ -161,9 +172,14 @@ fn orphans_of_the_command_are_reaped() {
 #[test]
 fn a_caller_that_ignores_its_children_does_not_hide_the_exit_code() {
     let place = Place::local();
-    let mut command = std::process::Command::new("sh");
-    let script = format!("trap '' CHLD; exec {} run k -- sh -c 'exit 3'", env!("CARGO_BIN_EXE_soloist"));
-    command.args(["-c", &script]).env("SOLOIST_STORE", &place.url);
+    let mut command = place.command(&["run", "k", "--", "sh", "-c", "exit 3"]);
+    // SAFETY: `signal` is async-signal-safe, and the closure does nothing else.
+    unsafe {
+        std::os::unix::process::CommandExt::pre_exec(&mut command, || {
+            libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+            Ok(())
+        });
+    }
     assert_eq!(Running::of(command).end().code, 3);
 }
 

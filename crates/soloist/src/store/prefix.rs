@@ -28,7 +28,7 @@ impl PrefixStore {
     }
 
     fn down(&self, key: &Key) -> Result<Key> {
-        Key::new(format!("{}{key}", self.prefix))
+        Key::stored(format!("{}{key}", self.prefix))
     }
 
     fn request_down(&self, request: &Request) -> Result<Request> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use soloist::{Error, LeaseId, Loss};
+use soloist::{Client, Error, LeaseId, Loss};
 
 use crate::fleet::{Fleet, in_line, soon};
 
@@ -211,8 +211,11 @@ pub async fn a_prefix_separates(fleet: &Fleet) {
     assert_eq!(billing.inspect("k").await.unwrap().key.as_str(), "k");
     let listed = billing.list("*").await.unwrap();
     assert_eq!(listed.iter().map(|info| info.key.as_str()).collect::<Vec<_>>(), ["k"]);
-    let long = fleet.client_with(|builder| builder.prefix("p".repeat(500))).await;
-    assert!(matches!(long.lock("thirteen char").await, Err(Error::LongName { .. })));
+    let lease = billing.lock("k".repeat(512)).await.unwrap();
+    assert_eq!(plain.list("billing:kk*").await.unwrap().len(), 1, "with its prefix a key may be longer");
+    drop(lease);
+    let long = Client::builder().prefix("p".repeat(129)).connect("memory:").await;
+    assert!(matches!(long, Err(Error::LongName { what: "prefix", .. })));
 }
 
 pub async fn list_and_inspect(fleet: &Fleet) {

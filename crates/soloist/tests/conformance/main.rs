@@ -152,4 +152,8 @@ table! { run!(
     redis: RedisStore by crate::stores::redis, unbound;
     /// The same on real time.
     redis_real: RedisStore by crate::stores::redis_real, unbound;
+    /// A wrapper must not change what it wraps.
+    prefix: PrefixStore by crate::stores::prefix, bound;
+    /// Beside an older system whose processes are all gone.
+    bridge: BridgeStore by crate::stores::bridge, unbound;
 ) }

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Wrappers and test doubles, which are checked elsewhere.
-const NOT_CHECKED_HERE: &[&str] = &[];
+/// Wrappers that cannot keep every check: the bridge speaks as another system (`tests/bridge.rs`), and a
+/// prefix takes its share of the longest key.
+const NOT_CHECKED_HERE: &[&str] = &["BridgeStore", "PrefixStore"];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

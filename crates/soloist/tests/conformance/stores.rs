@@ -6,6 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use soloist::Store;
 use soloist::store::memory::{MemoryStore, StoreClock};
+use soloist::store::prefix::PrefixStore;
+use soloist::store::redis::bridge::{BridgeStore, Old};
+use soloist::store::redis::{RedisOptions, RedisStore};
 
 use crate::fixture::Fixture;
 use crate::support::driven::{DrivenLocal, DrivenRedis};
@@ -84,5 +87,46 @@ impl Fixture for DrivenRedis {
 
     async fn pass(&self, time: Duration) {
         DrivenRedis::pass(self, time).await;
+    }
+}
+
+/// A prefix before the reference.
+pub struct Prefix(Memory);
+
+pub async fn prefix() -> Prefix {
+    Prefix(memory().await)
+}
+
+#[async_trait]
+impl Fixture for Prefix {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(PrefixStore::new(self.0.open().await, "p:"))
+    }
+
+    async fn pass(&self, time: Duration) {
+        self.0.pass(time).await;
+    }
+}
+
+/// Redis with the keys of an older system taken along, on real time: that system has no other.
+pub struct Bridge(DrivenRedis);
+
+pub async fn bridge() -> Bridge {
+    Bridge(DrivenRedis::new(None).await)
+}
+
+#[async_trait]
+impl Fixture for Bridge {
+    async fn open(&self) -> Arc<dyn Store> {
+        let store = RedisStore::connect_with(&self.0.url(), RedisOptions::default()).await.unwrap();
+        Arc::new(BridgeStore::new(store, Old::Locksmith { prefix: "__locksmith:".into() }))
+    }
+
+    async fn kill(&self, session: &Arc<dyn Store>) {
+        self.0.kill(Arc::clone(session)).await;
+    }
+
+    async fn pass(&self, time: Duration) {
+        self.0.pass(time).await;
     }
 }

@@ -120,7 +120,7 @@ impl Case {
                     ticket: self.tickets[*ticket],
                     kind: if *error { OutcomeKind::Error } else { OutcomeKind::Value },
                     body: Body::Inline(Bytes::from(
-                        (0..*size).map(|n| (n * 31 >> 3) as u8).collect::<Vec<_>>(),
+                        (0..*size).map(|n| ((n * 31) >> 3) as u8).collect::<Vec<_>>(),
                     )),
                     keep: keep * 1000,
                 };

@@ -221,10 +221,10 @@ fn differ(count: u32, most: usize, bound: bool, grounds: impl AsyncFn() -> Vec<B
 
 #[test]
 fn memory_and_local_are_the_machine() {
-    differ(600, 60, true, async || vec![stores::memory(), stores::local()]);
+    differ(1000, 60, true, async || vec![stores::memory(), stores::local()]);
 }
 
 #[test]
 fn memory_local_and_redis_are_the_machine() {
-    differ(1500, 40, false, async || vec![stores::memory(), stores::local(), stores::redis().await]);
+    differ(2500, 40, false, async || vec![stores::memory(), stores::local(), stores::redis().await]);
 }

@@ -59,6 +59,10 @@ impl DrivenRedis {
         DrivenRedis { server, clock }
     }
 
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
     pub async fn open(&self) -> Arc<dyn Store> {
         let (url, options) = (self.server.url(), RedisOptions::default());
         Arc::new(match self.clock {

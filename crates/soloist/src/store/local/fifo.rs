@@ -140,7 +140,13 @@ impl<T: DeserializeOwned> Reader<T> {
             let mut chunk = [0; 16 * 1024];
             match fifo.try_read(&mut chunk) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(len) => self.take(&chunk[..len]),
+                Ok(len) => {
+                    self.take(&chunk[..len]);
+                    // A short read has emptied it: who reads each record as it comes never finds it full.
+                    if len < chunk.len() {
+                        self.burst = 0;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.burst = 0,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

@@ -38,7 +38,7 @@ impl KeyNames {
     pub(super) fn user_key(name: &[u8]) -> Option<Key> {
         let (head, key) = name.split_at_checked(NAME_AT)?;
         let ours = head.starts_with(PREFIX.as_bytes()) && matches!(&head[13..], b"}:l:" | b"}:q:" | b"}:r:");
-        ours.then(|| std::str::from_utf8(key).ok().and_then(|key| Key::new(key).ok()))?
+        ours.then(|| std::str::from_utf8(key).ok().and_then(|key| Key::stored(key).ok()))?
     }
 }
 
@@ -70,6 +70,7 @@ pub(super) fn pattern(prefix: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

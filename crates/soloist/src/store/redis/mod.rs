@@ -10,6 +10,7 @@ mod greeting;
 mod keys;
 mod link;
 mod listen;
+mod open;
 mod options;
 mod pack;
 mod scripts;
@@ -30,13 +31,12 @@ use self::link::{Answered, Link};
 use self::listen::Listener;
 use self::scripts::Scripts;
 use super::hub::Hub;
-use super::url::redact;
 use super::{EventStream, Notice, Reply, Store, Told, waiting};
 use crate::error::{Error, Result};
 use crate::name::{Key, Session, Ticket};
 use crate::protocol::{
-    Answer, Body, KeyInfo, Left, Micros, Mode, Outcome, OutcomeKind, Publication, Published, Released,
-    Renewal, Renewed, Request, Who,
+    Answer, Body, KeyInfo, Left, Mode, Outcome, OutcomeKind, Publication, Published, Released, Renewal,
+    Renewed, Request, Who,
 };
 
 pub use self::options::RedisOptions;
@@ -44,7 +44,7 @@ pub use self::options::RedisOptions;
 /// Results up to this size travel in the message itself; for larger ones waiters ask.
 const LARGEST_MESSAGE: usize = 64 << 10;
 /// So many leases are renewed in one step of the server, about a millisecond.
-const RENEWALS_A_CALL: usize = 500;
+const RENEWALS_A_CALL: usize = 200;
 /// So many keys are looked at in one step of the server.
 const LOOKS_A_CALL: usize = 200;
 
@@ -72,61 +72,6 @@ impl fmt::Debug for RedisStore {
 }
 
 impl RedisStore {
-    /// Connects to `redis://`, `rediss://` (TLS; `?ca=/path.pem` for a CA of your own, `&cert=`, `&key=` for
-    /// a client certificate) or `redis+unix:///path?db=&user=&pass=`, in one try.
-    ///
-    /// # Errors
-    /// At once: [`Error::BadUrl`], [`Error::Unavailable`] when nobody answers, [`Error::Refused`] for a wrong
-    /// password, missing rights, a server that is loading, too old, a replica, or no Redis.
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves nothing behind.
-    pub async fn connect(url: &str) -> Result<Self> {
-        Self::connect_with(url, RedisOptions::default()).await
-    }
-
-    /// Connects with other limits than the usual ones; see [`RedisStore::connect`].
-    ///
-    /// # Errors
-    /// As [`RedisStore::connect`].
-    pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self> {
-        Self::open(address::client(url)?, redact(url), options, false).await
-    }
-
-    /// Connects as a client of the caller's does: same server, same user, same certificates. The store has
-    /// connections of its own, so nothing that the caller does on his can harm it.
-    ///
-    /// # Errors
-    /// As [`RedisStore::connect`].
-    pub async fn from_client(client: &redis::Client, options: RedisOptions) -> Result<Self> {
-        let name = address::name(client.get_connection_info());
-        Self::open(address::adapted(client)?, name, options, false).await
-    }
-
-    /// For tests: a store whose clock stands still, at 0 until it is [set](RedisStore::set_clock).
-    #[doc(hidden)]
-    pub async fn connect_driven(url: &str, options: RedisOptions) -> Result<Self> {
-        Self::open(address::client(url)?, redact(url), options, true).await
-    }
-
-    /// For tests: sets the clock of all driven stores on this server.
-    #[doc(hidden)]
-    pub async fn set_clock(&self, now: Micros) -> Result<()> {
-        let mut set = redis::cmd("SET");
-        set.arg(keys::CLOCK).arg(now);
-        self.link.command(&set).await.map(drop)
-    }
-
-    async fn open(client: redis::Client, name: String, options: RedisOptions, driven: bool) -> Result<Self> {
-        let name: Arc<str> = name.into();
-        let (session, hub) = (Session::mint(), Arc::new(Hub::new()));
-        let link =
-            Link::connect(Arc::clone(&name), client.clone(), options.clone(), Arc::clone(&hub)).await?;
-        let listener =
-            Listener::connect(Arc::clone(&name), client, options.clone(), session, Arc::clone(&hub)).await?;
-        Ok(RedisStore { name, session, hub, link, listener, scripts: Scripts::new(driven), options, driven })
-    }
-
     fn names(&self, key: &Key) -> KeyNames {
         KeyNames::of(key, if self.driven { 0 } else { keys::shard(key) })
     }

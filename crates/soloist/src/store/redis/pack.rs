@@ -189,7 +189,7 @@ pub(super) fn message(payload: &[u8]) -> Option<Message> {
 
 fn event(reader: &mut Reader<'_>) -> Option<Event> {
     let (kind, token, at) = (reader.byte()?, reader.token()?, reader.micros()?);
-    let (key, holder) = (Key::new(reader.text()?).ok()?, reader.holder()?);
+    let (key, holder) = (Key::stored(reader.text()?).ok()?, reader.holder()?);
     let kind = match kind {
         0 => EventKind::Locked,
         1 => EventKind::Released,

@@ -1,12 +1,13 @@
 -- Renews our hold of the old system's key.
 -- KEYS  1 their key; 2 our note of what we wrote there
 -- ARGV  1 '1' if the value is an end in seconds; 2 ttl in ms, -1 for ever; 3 our token
--- answer 1 renewed, 0 it is not ours any more
+-- answer 1 renewed, 0 it is theirs now, 2 it was not taken for this lease yet
 local seconds, ttl = ARGV[1] == '1', tonumber(ARGV[2])
 local note = redis.call('GET', KEYS[2])
-if not note then return 0 end
+if not note then return 2 end
 local token, ticket, mark = string.match(note, '^(%S+) (%S+) (.*)$')
-if token ~= ARGV[3] or redis.call('GET', KEYS[1]) ~= mark then return 0 end
+if token ~= ARGV[3] then return 2 end
+if redis.call('GET', KEYS[1]) ~= mark then return 0 end
 if seconds then
   local left = ttl
   if ttl < 0 then left = 366 * 86400000 end

@@ -83,13 +83,13 @@ impl Marker {
         })
     }
 
-    /// Renews our mark; `false` when it is not ours any more.
+    /// Renews our mark, if there is one; `false` when an old process has written over it.
     pub(super) async fn keep(&self, link: &Link, key: &Key, ttl: Ttl, token: FencingToken) -> Result<bool> {
         let build = |cmd: &mut Cmd, _| {
             self.names(key, cmd.arg(2));
             cmd.arg(u8::from(self.old.counts_seconds())).arg(millis(ttl)).arg(token.0);
         };
-        Ok(link.call(&self.keep, &build).await?.value == Value::Int(1))
+        Ok(link.call(&self.keep, &build).await?.value != Value::Int(0))
     }
 
     /// Gives the key back, if the lease of this token or ticket has marked it; with the flight's result, if

@@ -1,0 +1,72 @@
+//! How a Redis store is opened.
+
+use std::sync::Arc;
+
+use super::link::Link;
+use super::listen::Listener;
+use super::scripts::Scripts;
+use super::{RedisOptions, RedisStore, address, keys};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
+use crate::name::Session;
+use crate::protocol::Micros;
+use crate::store::hub::Hub;
+use crate::store::url::redact;
+
+impl RedisStore {
+    /// Connects to `redis://`, `rediss://` (TLS; `?ca=/path.pem` for a CA of your own, `&cert=`, `&key=` for
+    /// a client certificate) or `redis+unix:///path?db=&user=&pass=`, in one try.
+    ///
+    /// # Errors
+    /// At once: [`Error::BadUrl`], [`Error::Unavailable`] when nobody answers, [`Error::Refused`] for a wrong
+    /// password, missing rights, a server that is loading, too old, a replica, or no Redis.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn connect(url: &str) -> Result<Self> {
+        Self::connect_with(url, RedisOptions::default()).await
+    }
+
+    /// Connects with other limits than the usual ones; see [`RedisStore::connect`].
+    ///
+    /// # Errors
+    /// As [`RedisStore::connect`].
+    pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self> {
+        Self::open(address::client(url)?, redact(url), options, false).await
+    }
+
+    /// Connects as a client of the caller's does: same server, same user, same certificates. The store has
+    /// connections of its own, so nothing that the caller does on his can harm it.
+    ///
+    /// # Errors
+    /// As [`RedisStore::connect`].
+    pub async fn from_client(client: &redis::Client, options: RedisOptions) -> Result<Self> {
+        let name = address::name(client.get_connection_info());
+        Self::open(address::adapted(client)?, name, options, false).await
+    }
+
+    /// For tests: a store whose clock stands still, at 0 until it is [set](RedisStore::set_clock).
+    #[doc(hidden)]
+    pub async fn connect_driven(url: &str, options: RedisOptions) -> Result<Self> {
+        Self::open(address::client(url)?, redact(url), options, true).await
+    }
+
+    /// For tests: sets the clock of all driven stores on this server.
+    #[doc(hidden)]
+    pub async fn set_clock(&self, now: Micros) -> Result<()> {
+        let mut set = redis::cmd("SET");
+        set.arg(keys::CLOCK).arg(now);
+        self.link.command(&set).await.map(drop)
+    }
+
+    async fn open(client: redis::Client, name: String, options: RedisOptions, driven: bool) -> Result<Self> {
+        let name: Arc<str> = name.into();
+        let (session, hub) = (Session::mint(), Arc::new(Hub::new()));
+        let link =
+            Link::connect(Arc::clone(&name), client.clone(), options.clone(), Arc::clone(&hub)).await?;
+        let listener =
+            Listener::connect(Arc::clone(&name), client, options.clone(), session, Arc::clone(&hub)).await?;
+        Ok(RedisStore { name, session, hub, link, listener, scripts: Scripts::new(driven), options, driven })
+    }
+}
