@@ -10,7 +10,7 @@ use crate::units;
 
 /// Locks and work-once, for the processes of one machine or of a whole fleet.
 #[derive(Debug, Parser)]
-#[command(name = "soloist", version, about, after_help = help::TOP, max_term_width = 100)]
+#[command(name = "soloist", version, after_help = help::TOP, max_term_width = 100)]
 #[command(subcommand_required = true, arg_required_else_help = false, infer_long_args = false)]
 pub(crate) struct Cli {
     #[command(flatten)]
