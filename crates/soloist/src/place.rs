@@ -66,7 +66,8 @@ impl Place {
     }
 
     async fn ask(&mut self) -> Result<Served> {
-        for _ in 0..LATE_GRANTS {
+        let mut late = 0;
+        while late < LATE_GRANTS {
             // Before the first byte is sent: from here on a drop has something to take back.
             self.asked = true;
             let mut reply = self.store.acquire(&self.request).await?;
@@ -79,9 +80,14 @@ impl Place {
                 reply = self.store.wait(&self.request, reply).await?;
             }
             match reply.answer {
+                // Asking again confirms it, or finds out that the line has passed this request over.
+                Answer::Granted(grant) if self.is_late_hand_over(&reply, &grant) => {}
                 Answer::Granted(grant) => match self.lease(&reply, &grant) {
                     Some(lease) => return Ok(Served::Lease(lease)),
-                    None => self.give_back().await?,
+                    None => {
+                        late += 1;
+                        self.give_back().await?;
+                    }
                 },
                 Answer::Done(ref outcome) => {
                     self.asked = false;
@@ -96,6 +102,13 @@ impl Place {
         }
         let why = "its grants arrive later than their ttl; ask for a longer one".into();
         Err(Error::Unavailable { store: self.store.name().into(), why })
+    }
+
+    /// Whether so much of a hand-over's short ttl has passed on the way that the keeper's confirmation may
+    /// come too late: on a starved machine, or over a slow line.
+    fn is_late_hand_over(&self, reply: &Reply, grant: &Grant) -> bool {
+        let passed = Moment::now().since(reply.began(grant));
+        grant.ttl != self.request.ttl && grant.ttl.duration().is_some_and(|ttl| passed > ttl / 3)
     }
 
     /// The lease of a grant, unless its ttl has passed on the way: then it is no grant.

@@ -40,6 +40,8 @@ enum Fault {
 struct Faulty {
     inner: MemoryStore,
     plan: Mutex<VecDeque<(&'static str, Fault)>>,
+    /// By how much the next wake-up comes late.
+    late_wake_up: Mutex<Option<Duration>>,
     away: AtomicBool,
     asked: AtomicUsize,
     /// How many verbs have failed so far.
@@ -49,7 +51,14 @@ struct Faulty {
 impl Faulty {
     fn new(inner: MemoryStore) -> Arc<Self> {
         let (plan, away, asked) = (Mutex::default(), AtomicBool::new(false), AtomicUsize::new(0));
-        Arc::new(Faulty { inner, plan, away, asked, failed: watch::channel(0).0 })
+        Arc::new(Faulty {
+            inner,
+            plan,
+            late_wake_up: Mutex::default(),
+            away,
+            asked,
+            failed: watch::channel(0).0,
+        })
     }
 
     fn plan(&self, verb: &'static str, fault: Fault) {
@@ -103,7 +112,12 @@ impl Store for Faulty {
         self.verb("acquire", self.inner.acquire(request)).await
     }
     async fn wait(&self, request: &Request, standing: Reply) -> Result<Reply> {
-        self.inner.wait(request, standing).await
+        let reply = self.inner.wait(request, standing).await;
+        let late = self.late_wake_up.lock().unwrap().take();
+        if let Some(pause) = late {
+            tokio::time::sleep(pause).await;
+        }
+        reply
     }
     async fn leave(&self, key: &Key, ticket: Ticket) -> Result<Left> {
         self.verb("leave", self.inner.leave(key, ticket)).await
@@ -274,4 +288,34 @@ async fn many_callers_of_one_process_make_one_request() {
         assert!(matches!(soon(caller).await.unwrap().unwrap(), Flight::Done(9)));
     }
     assert_eq!(store.asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_hand_over_that_is_heard_late_is_confirmed_before_it_is_used() {
+    let (client, store, other) = faulty();
+    let lease = other.lock("k").await.unwrap();
+    *store.late_wake_up.lock().unwrap() = Some(MS(1200));
+    let waiting = tokio::spawn(async move {
+        let lease = client.lock("k").ttl(MS(60_000)).await.unwrap();
+        // Without another await, so the keeper had no part in it.
+        lease.deadline().unwrap().since(soloist::Moment::now())
+    });
+    fleet::in_line(&other, "k", 1).await;
+    lease.release().await.unwrap();
+    assert!(soon(waiting).await.unwrap() > MS(30_000), "the full ttl, not what was left of the hand-over's");
+}
+
+#[tokio::test]
+async fn a_hand_over_that_is_heard_too_late_is_waited_for_again() {
+    let (client, store, other) = faulty();
+    let lease = other.lock("k").await.unwrap();
+    *store.late_wake_up.lock().unwrap() = Some(MS(3500));
+    let waiting = tokio::spawn(async move { client.lock("k").await.unwrap().token() });
+    fleet::in_line(&other, "k", 1).await;
+    lease.release().await.unwrap();
+    // The line goes on without the one that did not answer.
+    let next = soon(async { other.lock("k").await }).await.unwrap();
+    let token = next.token();
+    next.release().await.unwrap();
+    assert!(soon(waiting).await.unwrap() > token);
 }
