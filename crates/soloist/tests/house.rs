@@ -14,7 +14,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("event", &["name", "error", "event"]),
     ("protocol", &["protocol", "name", "error", "event"]),
     ("clock", &["clock", "protocol"]),
-    ("store", &["store", "protocol", "clock", "name", "error", "event"]),
+    ("observe", &["observe", "protocol", "clock", "name", "error", "event"]),
+    ("store", &["store", "observe", "protocol", "clock", "name", "error", "event"]),
 ];
 
 /// The machine is pure: no runtime, no clock, no input or output.
