@@ -35,7 +35,7 @@ use crate::failure::{Failure, Outcome};
 pub(crate) const DEFAULT_TTL: Duration = Duration::from_secs(30);
 
 /// How long the end waits for what is still to be released. A lease then ends by its ttl.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|arg| arg == guard::NAME) {

@@ -169,7 +169,9 @@ impl Lease {
     /// Safe: dropped in flight, the key is released in the background.
     pub async fn release(mut self) -> Result<()> {
         if let Some(loss) = self.kept.loss() {
-            self.finish();
+            if loss != Loss::Expired {
+                self.finish();
+            } // else it is ended in the background, should the store take it for alive
             return Err(self.kept.lost_error(loss));
         }
         let released = self.store.release(&self.kept.key, &Who::Ticket(self.kept.ticket)).await;

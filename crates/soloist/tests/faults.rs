@@ -220,6 +220,20 @@ async fn a_lease_that_cannot_be_renewed_is_lost_at_its_deadline() {
 }
 
 #[tokio::test]
+async fn a_lease_that_expired_here_but_not_at_the_store_is_ended_there() {
+    let (client, store, other) = faulty();
+    let lease = client.lock("k").ttl(MS(300)).await.unwrap();
+    store.plan("renew", Fault::AnswerLost);
+    assert!(lease.renew(Duration::from_secs(3600)).await.is_err());
+    store.away.store(true, Ordering::SeqCst);
+    assert_eq!(soon(lease.lost()).await, Loss::Expired);
+    store.away.store(false, Ordering::SeqCst);
+    assert!(other.inspect("k").await.unwrap().holding.is_some(), "the store has heard of the hour");
+    assert!(matches!(lease.release().await, Err(Error::Lost { loss: Loss::Expired, .. })));
+    becomes_free(&other, "k").await;
+}
+
+#[tokio::test]
 async fn a_release_that_cannot_be_sent_is_told_and_done_in_the_background() {
     let (client, store, other) = faulty();
     let lease = client.lock("k").await.unwrap();

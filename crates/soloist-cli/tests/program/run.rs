@@ -17,9 +17,11 @@ on_both_stores! {
 fn twenty_add_one_each_and_none_is_lost(place: &Place) {
     place.script("add-one", "n=$(cat n); sleep 0.01; echo $((n + 1)) >n");
     std::fs::write(place.file("n"), "0\n").unwrap();
-    let all: Vec<Running> = (0..20).map(|_| place.start(&["run", "counter", "--", "./add-one"])).collect();
+    let all: Vec<Running> =
+        (0..20).map(|_| place.start(&["run", "-v", "counter", "--", "./add-one"])).collect();
     for one in all {
-        assert_eq!(one.end().code, 0);
+        let ended = one.end();
+        assert_eq!(ended.code, 0, "{ended:?}");
     }
     assert_eq!(place.read("n"), "20\n");
 }

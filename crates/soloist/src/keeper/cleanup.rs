@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::error::{Error, Result};
+use crate::error::{Error, Loss, Result};
 use crate::kept::Kept;
 use crate::name::{Key, Ticket};
 use crate::observe;
@@ -15,10 +15,20 @@ const LONG: Duration = Duration::from_secs(300);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Releases a dropped lease, unless it has ended before.
+/// Releases a dropped lease, unless the store has said that it ended.
 pub(super) async fn release(store: &dyn Store, kept: &Kept) {
-    if kept.loss().is_none() && end(store, kept).await {
-        observe::released(kept.subject());
+    match kept.loss() {
+        None => {
+            if end(store, kept).await {
+                observe::released(kept.subject());
+            }
+        }
+        // Only this side's clock says so. A renewal may have arrived whose answer did not: then the next in
+        // line would wait for a whole ttl of nobody's.
+        Some(Loss::Expired) => {
+            end(store, kept).await;
+        }
+        Some(_) => {}
     }
 }
 
