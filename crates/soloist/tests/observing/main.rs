@@ -80,6 +80,11 @@ fn fields_say_what_happened() {
     let (recorder, _listening) = Recorder::listen();
     runtime.block_on(usual::everything());
     let first = |name: &str| recorder.all(name).remove(0).fields;
+    for (name, span) in [("waiting in line", "lock"), ("lease granted", "lock"), ("flight followed", "once")]
+    {
+        assert_eq!(recorder.all(name)[0].inside.as_deref(), Some(span), "{name}");
+    }
+    assert_eq!(recorder.all("flight published")[0].inside, None, "the leader's work is not its wait");
     let waiting = first("waiting in line");
     assert_eq!((waiting["key"].as_str(), waiting["holder"].as_str()), ("k", "b"));
     assert_eq!((waiting["place"].as_str(), waiting["held_by"].as_str()), ("1", "a"));

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tracing::field::{Field, Visit};
@@ -17,13 +16,18 @@ pub struct Seen {
     pub target: String,
     pub level: Level,
     pub span: bool,
+    /// The span in which it happened.
+    pub inside: Option<String>,
     pub fields: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Default)]
 pub struct Recorder {
     seen: Arc<Mutex<Vec<Seen>>>,
-    ids: Arc<AtomicU64>,
+    /// The names of all spans; a span's id is its place here, from 1.
+    spans: Arc<Mutex<Vec<String>>>,
+    /// The spans that are entered, the innermost last.
+    entered: Arc<Mutex<Vec<Id>>>,
 }
 
 impl Recorder {
@@ -45,7 +49,9 @@ impl Recorder {
 
     fn write_down(&self, meta: &Metadata<'_>, fields: Fields) {
         let (name, target, level) = (meta.name().into(), meta.target().into(), *meta.level());
-        let seen = Seen { name, target, level, span: meta.is_span(), fields: fields.0 };
+        let inside = self.entered.lock().unwrap().last().cloned();
+        let inside = inside.map(|id| self.spans.lock().unwrap()[id.into_u64() as usize - 1].clone());
+        let seen = Seen { name, target, level, span: meta.is_span(), inside, fields: fields.0 };
         self.seen.lock().unwrap().push(seen);
     }
 }
@@ -59,7 +65,9 @@ impl Subscriber for Recorder {
         let mut fields = Fields::default();
         span.record(&mut fields);
         self.write_down(span.metadata(), fields);
-        Id::from_u64(self.ids.fetch_add(1, Ordering::SeqCst) + 1)
+        let mut spans = self.spans.lock().unwrap();
+        spans.push(span.metadata().name().into());
+        Id::from_u64(spans.len() as u64)
     }
 
     fn event(&self, event: &Event<'_>) {
@@ -70,8 +78,15 @@ impl Subscriber for Recorder {
 
     fn record(&self, _: &Id, _: &Record<'_>) {}
     fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
+
+    fn enter(&self, id: &Id) {
+        self.entered.lock().unwrap().push(id.clone());
+    }
+
+    fn exit(&self, id: &Id) {
+        let left = self.entered.lock().unwrap().pop();
+        assert_eq!(left.as_ref(), Some(id), "spans are left in the order in which they are entered");
+    }
 }
 
 #[derive(Default)]

@@ -1,10 +1,13 @@
 //! halocksmith: locksmith over several nodes, with retries that end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use soloist::{Error, Loss};
+use soloist::store::redis::{RedisOptions, RedisStore};
+use soloist::{Client, Error, Loss};
 
 use crate::fleet::{Fleet, in_line, soon};
+use crate::redis_server::RedisServer;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -65,4 +68,33 @@ pub async fn repaired_a_late_holder_is_told(fleet: &Fleet) {
     let new = b.lock("k").force().await.unwrap();
     assert!(new.token() > old.token());
     assert!(matches!(soon(old.lost()).await, Loss::TakenOver { by } if by.as_str() == "b"));
+}
+
+/// Here its server is replaced by one that knows nothing. Whoever waits is served by the new one, with a larger
+/// token; whoever held is told.
+#[tokio::test]
+async fn a_failover_is_lived_through() {
+    let mut server = RedisServer::start();
+    let (a, b) =
+        (Client::connect(&server.url()).await.unwrap(), Client::connect(&server.url()).await.unwrap());
+    let old = a.lock("k").ttl(Duration::from_secs(60)).await.unwrap();
+    let next = b.clone();
+    let waiting = tokio::spawn(async move { next.lock("k").await.unwrap() });
+    in_line(&b, "k", 1).await;
+    server.start_again();
+    let new = soon(waiting).await.unwrap();
+    assert!(new.token() > old.token());
+    soon(old.lost()).await;
+    new.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_already_made_client() {
+    let server = RedisServer::start();
+    let made = redis::Client::open(server.url()).unwrap();
+    let store = RedisStore::from_client(&made, RedisOptions::default()).await.unwrap();
+    let client = Client::builder().store(Arc::new(store)).unwrap();
+    let lease = client.lock("k").await.unwrap();
+    assert!(Client::connect(&server.url()).await.unwrap().try_lock("k").await.unwrap().is_none());
+    lease.release().await.unwrap();
 }

@@ -20,6 +20,7 @@ use self::marker::{Marker, There};
 use super::RedisStore;
 use crate::error::{Error, Result};
 use crate::name::{FencingToken, Holder, Key, Ticket};
+use crate::observe;
 use crate::protocol::{
     Answer, Body, Grant, Holding, KeyInfo, Left, Mode, Outcome, OutcomeKind, Publication, Published, Queued,
     Released, Renewal, Renewed, Request, Ttl, Who,
@@ -133,7 +134,7 @@ impl Store for BridgeStore {
             match admitted.await {
                 Ok(Reply { answer: Answer::Queued(_), .. }) => {}
                 Err(Error::Unavailable { store, why }) => {
-                    tracing::warn!(key = %request.key, store, why, "still in line, but the store is away");
+                    observe::still_in_line(request, &store, &why);
                 }
                 ended => return ended,
             }
