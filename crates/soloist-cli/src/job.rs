@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, getpid, getppid};
-use soloist::{Client, Lease};
+use soloist::{Client, Lease, Moment};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -24,11 +24,15 @@ const KILL_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the guard may take to hear the farewell.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// How often to look whether the lease was renewed.
+const LOOK_AT_LEASE: Duration = Duration::from_secs(1);
 
 /// A command that runs.
 pub(crate) struct Job {
     group: Pid,
     guard: Guard,
+    /// The end of the lease that the guard was told last.
+    told: Option<Option<Moment>>,
     terminal: Option<Terminal>,
     reports: mpsc::UnboundedReceiver<(Pid, Fate)>,
     /// How the command itself ended.
@@ -41,7 +45,7 @@ impl Job {
     pub(crate) fn start(
         client: &Client,
         lease: &Lease,
-        command: &[OsString],
+        (command, grace): (&[OsString], Duration),
         prepare: impl FnOnce(&mut Command),
     ) -> Outcome<(Self, Child)> {
         let own = |what: &str| {
@@ -52,7 +56,7 @@ impl Job {
             return Err(Failure::own("there is no command to run"));
         };
         adopt_orphans();
-        let guard = Guard::start(client.liveness()?).map_err(own("the guard cannot be started"))?;
+        let guard = Guard::start(client.liveness()?, grace).map_err(own("the guard cannot be started"))?;
         let terminal = Terminal::ours();
         let mut command = Command::new(program);
         command
@@ -86,7 +90,7 @@ impl Job {
         };
         let group = pid_of(child.id()).ok_or_else(|| Failure::own("the command has no process id"))?;
         let reports = reaper::start().map_err(own("the reaper cannot be started"))?;
-        Ok((Job { group, guard, terminal, reports, ended: None }, child))
+        Ok((Job { group, guard, told: None, terminal, reports, ended: None }, child))
     }
 
     /// Passes a signal on to the whole group.
@@ -101,12 +105,28 @@ impl Job {
             if let Some(fate) = self.ended {
                 return fate;
             }
-            match self.reports.recv().await {
-                Some(report) => self.note(report, Some(lease)),
-                // The reaper ends after the last child; the command's own fate came before.
-                None => self.ended = Some(Fate::Ended(crate::failure::OWN)),
+            let pause = self.tell_guard(lease);
+            tokio::select! {
+                report = self.reports.recv() => match report {
+                    Some(report) => self.note(report, Some(lease)),
+                    // The reaper ends after the last child; the command's own fate came before.
+                    None => self.ended = Some(Fate::Ended(crate::failure::OWN)),
+                },
+                () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// Tells the guard when the lease ends, if that has changed. Answers when to look again: well before
+    /// the guard would take the renewed lease for ended.
+    fn tell_guard(&mut self, lease: &Lease) -> Duration {
+        let ends = lease.deadline();
+        let left = ends.map(|ends| ends.since(Moment::now()));
+        if self.told != Some(ends) && !lease.is_lost() {
+            self.guard.lease_lives(left);
+            self.told = Some(ends);
+        }
+        left.map_or(LOOK_AT_LEASE, |left| (left / 8).clamp(LOOK_AGAIN, LOOK_AT_LEASE))
     }
 
     fn note(&mut self, (pid, fate): (Pid, Fate), lease: Option<&Lease>) {
@@ -116,7 +136,11 @@ impl Job {
                     self.stopped(signal, lease);
                 }
             }
-            fate if pid == self.group => self.ended = Some(fate),
+            fate if pid == self.group => {
+                self.ended = Some(fate);
+                // What the command leaves behind is left alone, also if the output takes its time.
+                self.guard.lease_lives(None);
+            }
             _ if pid == self.guard.pid => {
                 talk::note(
                     "warning: the guard was killed; if this process is killed too, the command may go on",
@@ -151,6 +175,7 @@ impl Job {
     /// Ends the whole group: TERM, and KILL to whatever is left after `grace`. Signals are passed on
     /// meanwhile.
     pub(crate) async fn end(&mut self, grace: Duration, signals: &mut Signals) {
+        self.guard.ending();
         self.send(Signal::TERM);
         // What is stopped hears it only when it goes on.
         self.send(Signal::CONT);

@@ -69,7 +69,8 @@ async fn replay(key: &str, bytes: Bytes, signals: &mut Signals) -> Outcome {
 /// The leader: runs the command, passes its output on as it comes, and publishes all of it.
 async fn lead(client: &Client, args: OnceArgs, leader: Leader<Raw>, signals: &mut Signals) -> Outcome {
     // Dropping the leader lets the next in line lead; the program waits for that before it exits.
-    let (mut job, mut child) = Job::start(client, leader.lease(), &args.command, pump::recorded)?;
+    let (mut job, mut child) =
+        Job::start(client, leader.lease(), (&args.command, args.grace), pump::recorded)?;
     signals.add(Signal::TSTP)?;
     let pipes = Pipes::of(&mut child).map_err(|error| Failure::own(format!("the command's output: {error}")));
     let mut pipes = match pipes {

@@ -14,7 +14,8 @@ use crate::units::human;
 pub(crate) async fn run(client: &Client, args: RunArgs) -> Outcome {
     let mut signals = Signals::listen()?;
     let lease = acquire(client, &args.lock, &mut signals).await?;
-    let (mut job, _child) = match Job::start(client, &lease, &args.command, job::passed_through) {
+    let (mut job, _child) = match Job::start(client, &lease, (&args.command, args.grace), job::passed_through)
+    {
         Ok(started) => started,
         Err(failure) => {
             release(lease).await?;

@@ -7,6 +7,28 @@ use crate::place::{Place, runs, wait_for};
 
 on_both_stores! {
     with_the_wrapper_its_whole_group_dies_and_the_next_gets_in
+    a_wrapper_frozen_past_its_ttl_works_on_no_more_than_a_dead_one
+    a_lease_that_is_renewed_is_not_taken_for_ended
+}
+
+fn a_wrapper_frozen_past_its_ttl_works_on_no_more_than_a_dead_one(place: &Place) {
+    // The command does not hear of TERM: it has to be killed.
+    let script = "trap '' TERM; sleep 300 & echo $! >sleep; echo $$ >sh; while :; do wait; done";
+    let options = ["--ttl", "1s", "--grace", "200ms", "--", "sh", "-c", script];
+    let run = place.start(&[&["run", "k"], &options[..]].concat());
+    let (sh, sleep) = (place.line_of("sh"), place.line_of("sleep"));
+    run.signal(Signal::STOP);
+    wait_for("the group to be ended", || !runs(&sh) && !runs(&sleep));
+    place.ok(&["run", "k", "--", "true"]);
+    run.signal(Signal::CONT);
+    let ended = run.end();
+    assert_eq!(ended.code, 123, "{ended:?}");
+}
+
+fn a_lease_that_is_renewed_is_not_taken_for_ended(place: &Place) {
+    // Three times the ttl, and the command is still let alone.
+    let ended = place.soloist(&["run", "k", "--ttl", "500ms", "--", "sh", "-c", "sleep 1.6; echo whole"]);
+    assert_eq!((ended.code, ended.text().as_str()), (0, "whole\n"), "{ended:?}");
 }
 
 fn with_the_wrapper_its_whole_group_dies_and_the_next_gets_in(place: &Place) {
