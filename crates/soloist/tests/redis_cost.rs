@@ -1,0 +1,161 @@
+//! What waiting, handing over and sharing a result cost a real server: counted in its own statistics.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+#[path = "support/redis_server.rs"]
+mod redis_server;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis_server::RedisServer;
+use soloist::{Client, Flight};
+
+const LONG: Duration = Duration::from_secs(600);
+
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), future).await.expect("this should have happened long ago")
+}
+
+/// How often scripts ran, and how many messages they sent to sessions and watchers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cost {
+    scripts: u64,
+    messages: u64,
+}
+
+struct Counted {
+    server: RedisServer,
+    admin: MultiplexedConnection,
+}
+
+impl Counted {
+    async fn new() -> Self {
+        let server = RedisServer::start();
+        let admin = server.admin().await;
+        Counted { server, admin }
+    }
+
+    async fn client(&self, holder: &str) -> Client {
+        Client::builder().holder(holder).ttl(LONG).connect(&self.server.url()).await.unwrap()
+    }
+
+    async fn cost(&mut self) -> Cost {
+        let info: String = redis::cmd("INFO").arg("commandstats").query_async(&mut self.admin).await.unwrap();
+        let count = |name: &str, field: &str| {
+            let line = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{name}:")));
+            let mut fields = line.unwrap_or_default().split(',').filter_map(|field| field.split_once('='));
+            fields
+                .find_map(|(name, count)| (name == field).then(|| count.parse::<u64>().unwrap()))
+                .unwrap_or(0)
+        };
+        // The first use of a script is asked for twice: its hash is not known yet.
+        let by_hash = count("evalsha", "calls") - count("evalsha", "failed_calls");
+        Cost { scripts: by_hash + count("eval", "calls"), messages: count("publish", "calls") }
+    }
+
+    /// What has been asked for since.
+    async fn since(&mut self, before: Cost) -> Cost {
+        let now = self.cost().await;
+        Cost { scripts: now.scripts - before.scripts, messages: now.messages - before.messages }
+    }
+
+    async fn in_line(&self, client: &Client, key: &str, count: u64) {
+        let line = async {
+            while client.inspect(key).await.unwrap().waiting != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(line).await;
+    }
+}
+
+#[tokio::test]
+async fn who_waits_asks_nothing() {
+    let mut server = Counted::new().await;
+    let holder = server.client("holder").await;
+    let waiting = server.client("waiting").await;
+    let lease = holder.lock("k").await.unwrap();
+    let waiters: Vec<_> = (0..50)
+        .map(|_| {
+            let client = waiting.clone();
+            tokio::spawn(async move { client.lock("k").await.map(drop) })
+        })
+        .collect();
+    server.in_line(&holder, "k", 50).await;
+    let before = server.cost().await;
+    // Not a wait for something to happen, but a while in which nothing may.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    lease.renew(LONG).await.unwrap();
+    assert_eq!(
+        server.since(before).await,
+        Cost { scripts: 1, messages: 0 },
+        "the renewal, which wakes nobody"
+    );
+    waiters.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn a_hand_over_is_one_script_and_one_message_however_long_the_line() {
+    let mut server = Counted::new().await;
+    let holder = server.client("holder").await;
+    let waiting = server.client("waiting").await;
+    let mut lease = holder.lock("k").await.unwrap();
+    let (granted, mut grants) = tokio::sync::mpsc::unbounded_channel();
+    for _ in 0..50 {
+        let (client, granted) = (waiting.clone(), granted.clone());
+        tokio::spawn(async move { granted.send(client.lock("k").await) });
+    }
+    server.in_line(&holder, "k", 50).await;
+    let before = server.cost().await;
+    for _ in 0..10 {
+        lease.release().await.unwrap();
+        lease = soon(grants.recv()).await.unwrap().unwrap();
+    }
+    let cost = server.since(before).await;
+    // Each: a release, and at most one confirmation; one message to the next holder, and one to watchers for
+    // the release and the grant each.
+    assert!(cost.scripts <= 20, "{cost:?}");
+    assert_eq!(cost.messages, 30, "{cost:?}");
+}
+
+#[tokio::test]
+async fn a_flight_costs_a_request_a_process_and_one_more() {
+    let mut server = Counted::new().await;
+    let leading = server.client("leader").await;
+    let others = [server.client("b").await, server.client("c").await, server.client("d").await];
+    let before = server.cost().await;
+    let Flight::Leader(leader) = leading.once("k").join::<u32>().await.unwrap() else { panic!("a result") };
+    let began = Arc::new(tokio::sync::Semaphore::new(0));
+    let mut callers = Vec::new();
+    for client in [&leading, &others[0], &others[1], &others[2]] {
+        for _ in 0..100 {
+            let (client, began) = (client.clone(), Arc::clone(&began));
+            callers.push(tokio::spawn(async move {
+                began.add_permits(1);
+                client.once("k").join::<u32>().await
+            }));
+        }
+    }
+    let _all = soon(began.acquire_many(400)).await.unwrap();
+    // Three stand in line, counted without a script of ours.
+    let line = async {
+        loop {
+            let queued: Vec<String> =
+                redis::cmd("KEYS").arg("soloist:1:*:q:k").query_async(&mut server.admin).await.unwrap();
+            if let [queue] = &queued[..] {
+                let len: u64 = redis::cmd("LLEN").arg(queue).query_async(&mut server.admin).await.unwrap();
+                if len == 3 {
+                    return;
+                }
+            }
+        }
+    };
+    soon(line).await;
+    leader.publish(7).await.unwrap();
+    for caller in callers {
+        assert!(matches!(soon(caller).await.unwrap().unwrap(), Flight::Done(7)));
+    }
+    // Four requests and the publication; three pushes, and the watchers' two events.
+    assert_eq!(server.since(before).await, Cost { scripts: 5, messages: 5 });
+}
