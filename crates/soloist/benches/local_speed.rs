@@ -1,4 +1,4 @@
-//! How fast the local store is here: `cargo run --release --example local_speed`.
+//! How fast the local store is here: `cargo bench --bench local_speed`.
 
 use std::time::{Duration, Instant};
 
