@@ -51,7 +51,7 @@ async fn by_database_user_password_and_socket() {
     let with_socket = RedisServer::start_with(&["--unixsocket", path.to_str().unwrap()]);
     works(&format!("{}/3", server.url())).await;
     works(&format!("redis+unix://{}?db=2", path.display())).await;
-    let rights = ["~soloist:*", "&soloist:*", "+@all", "-@dangerous", "-@admin"];
+    let rights = ["~soloist:*", "resetchannels", "&soloist:*", "+@all", "-@dangerous", "-@admin"];
     let user = ["ACL", "SETUSER", "worker", "on"];
     let password = format!(">{SECRET}");
     run(&server, &[&user[..], &[&password], &rights[..]].concat()).await;
@@ -92,10 +92,14 @@ async fn a_wrong_or_missing_password_is_told_at_once() {
 #[tokio::test]
 async fn missing_rights_are_told_at_once() {
     let server = RedisServer::start();
-    run(&server, &["ACL", "SETUSER", "blind", "on", ">pw", "~soloist:*", "+@all"]).await;
+    run(&server, &["ACL", "SETUSER", "blind", "on", ">pw", "resetchannels", "~soloist:*", "+@all"]).await;
     let error = refused(&format!("redis://blind:pw@127.0.0.1:{}", server.port())).await;
-    says_no(&error, "channels");
-    run(&server, &["ACL", "SETUSER", "poor", "on", ">pw", "~other:*", "&soloist:*", "+@all"]).await;
+    says_no(&error, "channel");
+    run(
+        &server,
+        &["ACL", "SETUSER", "poor", "on", ">pw", "resetchannels", "~other:*", "&soloist:*", "+@all"],
+    )
+    .await;
     let store = RedisStore::connect(&format!("redis://poor:pw@127.0.0.1:{}", server.port())).await.unwrap();
     let error = store.touch(&Key::new("k").unwrap()).await.unwrap_err();
     says_no(&error, "NOPERM");
