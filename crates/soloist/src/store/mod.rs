@@ -70,7 +70,8 @@ pub enum Told {
 }
 
 /// A subscription to a store's events; dropping it ends it. A [`Stream`](futures_core::Stream): read it with
-/// `next` of `futures_util::StreamExt` or of `tokio_stream::StreamExt`. It ends when the store is closed.
+/// `next` of `futures_util::StreamExt` or of `tokio_stream::StreamExt`. Drop it when its client is closed: it may
+/// end then, but need not.
 ///
 /// # Cancel safety
 /// Dropping the future of `next` loses no event, so it may stand in a `select!`.
