@@ -52,7 +52,7 @@ impl EventKind {
 }
 
 /// Something that happened to one key; see [`Client::events`](crate::Client::events). Events of one key come in
-/// the order in which they happened. serde writes it as the program prints it.
+/// the order in which they happened.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

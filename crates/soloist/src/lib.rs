@@ -253,7 +253,7 @@
 //!
 //! **Every future of this crate may be dropped at any await**: no key stays held and no place in line stays
 //! taken. What is dropped is cleaned up in the background, by one task of the client; so call
-//! [`Client::close`] before the runtime ends, or others wait for a ttl.
+//! [`Client::close`] before the runtime ends, or on a Redis others wait for the ttl of what was not yet released.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

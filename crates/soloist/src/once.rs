@@ -50,7 +50,7 @@ pub enum OnError {
 }
 
 /// A result that is asked for; see [`Client::once`]. Options are methods; [`run`](Once::run) or
-/// [`join`](Once::join) asks. However many callers of this process ask for one key, the store hears one request.
+/// [`join`](Once::join) asks. However many callers of this process ask at once, the store hears one request.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

@@ -216,6 +216,9 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// A descriptor that keeps the leases of this store's session alive for as long as any process has it
     /// open. Only the local store has one.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed), or what the system says.
     fn liveness(&self) -> Result<Option<std::os::fd::OwnedFd>> {
         Ok(None)
     }
