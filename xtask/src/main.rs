@@ -13,7 +13,7 @@ use steps::{Failure, Step};
 const HELP: &str = "\
 cargo xtask CHORE
 
-  test    install what the tests need, then check the formatting, the lints and all tests
+  test    install what the tests need, then check the formatting, the lints, the docs and all tests
   ci      the same
   demo    the main job: one result for twenty processes, one lock for twenty more
   soak    the long runs of the tests (SOLOIST_SOAK=1), in release mode
@@ -59,6 +59,9 @@ fn test() -> Result<(), Failure> {
     } else {
         eprintln!("note: clippy is not installed, the lints are not checked");
     }
+    // The documentation is part of the product: no broken link, nothing undocumented.
+    let strict = "-D warnings";
+    Step::cargo("doc").args(["--workspace", "--no-deps"]).env("RUSTDOCFLAGS", strict).run()?;
     // Examples and benches are built too: what is shown must at least compile.
     Step::cargo("test").args(["--workspace", "--all-targets", "--no-run"]).run()?;
     // Plain `cargo test`, whose closing lines others read; it runs the examples in the docs as well.

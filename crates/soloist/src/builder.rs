@@ -17,7 +17,28 @@ const DEFAULT_TTL: Duration = Duration::from_secs(30);
 /// The largest result where nothing else is said: 16 MiB.
 const DEFAULT_MAX_RESULT: u64 = 16 << 20;
 
-/// The settings of a client; see [`Client::builder`].
+/// The settings of a client; see [`Client::builder`]. What is wrong with them is told by
+/// [`connect`](ClientBuilder::connect) and [`store`](ClientBuilder::store).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> soloist::Result<()> {
+/// use std::time::Duration;
+/// use soloist::Client;
+///
+/// let client = Client::builder()
+///     .holder("worker-7")
+///     .prefix("billing:")
+///     .ttl(Duration::from_secs(10))
+///     .max_result(1 << 20)
+///     .connect("memory:")
+///     .await?;
+/// let lease = client.lock("report:42").await?; // "billing:report:42" in the store
+/// assert_eq!(lease.key().as_str(), "report:42");
+/// assert_eq!(lease.holder().as_str(), "worker-7");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing is opened until connect or store"]
 pub struct ClientBuilder {
@@ -39,25 +60,28 @@ impl Default for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// The name under which this client holds keys. Default: `host:pid`.
+    /// The name under which this client holds keys: any text of 1 to 256 bytes. Default: `host:pid`.
     pub fn holder(mut self, holder: impl Into<String>) -> Self {
         self.holder = Some(holder.into());
         self
     }
 
-    /// Put before every key, and taken off again from what is shown. At most 128 bytes.
+    /// Put before every key, and taken off again from what is shown: applications that share a store keep
+    /// apart by it. At most 128 bytes. Default: none.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// The life of a lease unless a request says otherwise: 10 ms to a year. Default: 30 s.
+    /// The life of a lease unless a request says otherwise: 10 ms to a year. Default: 30 s. Leases renew
+    /// themselves at a third of it, so this is not how long work may take, but how long others wait for a
+    /// process that was cut off.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// The largest result that this client publishes, in bytes. Default: 16 MiB.
+    /// The largest result that this client publishes, in bytes as encoded. Default: 16 MiB.
     pub fn max_result(mut self, bytes: u64) -> Self {
         self.max_result = bytes;
         self
@@ -66,10 +90,26 @@ impl ClientBuilder {
     /// Opens a store by its URL. An empty text is the local store.
     ///
     /// # Errors
-    /// As [`Client::connect`], and what is wrong with the settings.
+    /// As [`Client::connect`]; and [`Error::EmptyName`], [`Error::LongName`], [`Error::BadDuration`] for the
+    /// settings, before anything is opened.
     ///
     /// # Cancel safety
     /// Safe: nothing stays open.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// use std::time::Duration;
+    /// use soloist::{Client, Error};
+    ///
+    /// let none = Client::builder().ttl(Duration::ZERO).connect("memory:").await;
+    /// assert!(matches!(none, Err(Error::BadDuration { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect(self, url: &str) -> Result<Client> {
         self.check()?;
         let url: StoreUrl = if url.is_empty() { StoreUrl::Local(None) } else { url.parse()? };
@@ -85,10 +125,25 @@ impl ClientBuilder {
     /// own. To be called on a tokio runtime, which the client's background task then lives on.
     ///
     /// # Errors
-    /// What is wrong with the settings.
+    /// [`Error::EmptyName`], [`Error::LongName`], [`Error::BadDuration`] for the settings.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// use std::sync::Arc;
+    /// use soloist::Client;
+    /// use soloist::store::memory::MemoryStore;
+    ///
+    /// let store = MemoryStore::new();
+    /// let other = Client::builder().store(Arc::new(store.peer()))?;
+    /// let client = Client::builder().store(Arc::new(store))?;
+    /// # drop((client, other));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn store(self, store: Arc<dyn Store>) -> Result<Client> {
         let holder = self.check()?;
         let ttl = limits::ttl(self.ttl)?;

@@ -19,12 +19,27 @@ use crate::protocol::{KeyInfo, Released, Renewal, Renewed, Request, Ttl, Who};
 use crate::store::{EventStream, Store};
 use crate::watch;
 
-/// The key of the whole application; see [`Client::app_lock`].
+/// The key of the whole application: `app`; see [`Client::app_lock`].
 pub const APP_KEY: &str = "app";
 
-/// A connection to a store, and the background task that keeps its leases. Clones share both.
+/// A connection to a store, and the background task that keeps its leases. Open one and share it: clones are
+/// cheap and share both, and however many keys are locked or waited for, the connections stay the same few.
 ///
-/// Whatever is dropped is cleaned up in the background; [`Client::close`] waits for that.
+/// Whatever is dropped is cleaned up in the background; [`Client::close`] waits for that. The task lives on
+/// the tokio runtime on which the client was made, and ends with the last clone and lease.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> soloist::Result<()> {
+/// let client = soloist::Client::connect("memory:").await?; // or redis://127.0.0.1, or "" for the local store
+/// let again = client.clone();
+/// let lease = client.lock("report:42").await?;
+/// assert!(again.try_lock("report:42").await?.is_none());
+/// lease.release().await?;
+/// client.close().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -65,7 +80,8 @@ impl Client {
         ClientBuilder::default()
     }
 
-    /// Opens a store by its URL, with default settings. An empty text is the local store.
+    /// Opens a store by its URL, with default settings. An empty text is the local store. Which URLs there
+    /// are: [`StoreUrl`](crate::StoreUrl).
     ///
     /// # Errors
     /// [`Error::BadUrl`], [`Error::Unavailable`], [`Error::Refused`], [`Error::Folder`]: all at once, nothing
@@ -73,6 +89,21 @@ impl Client {
     ///
     /// # Cancel safety
     /// Safe: nothing stays open.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// use soloist::{Client, Error};
+    ///
+    /// let client = Client::connect("memory:").await?;
+    /// assert!(matches!(Client::connect("http://localhost").await, Err(Error::BadUrl { .. })));
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect(url: &str) -> Result<Self> {
         Self::builder().connect(url).await
     }
@@ -84,19 +115,45 @@ impl Client {
     ///
     /// # Cancel safety
     /// Safe: nothing stays open.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// let client = soloist::Client::from_env().await?; // SOLOIST_STORE=redis://127.0.0.1
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn from_env() -> Result<Self> {
         Self::connect(&std::env::var("SOLOIST_STORE").unwrap_or_default()).await
     }
 
-    /// A client on a store of its own inside this process, for tests.
+    /// A client on a store of its own inside this process, for tests. Its clones share that store; for a
+    /// second "process" see [`MemoryStore::peer`](crate::store::memory::MemoryStore::peer).
     ///
     /// # Errors
-    /// None with default settings.
+    /// None: the default settings are right.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// let client = soloist::Client::memory()?;
+    /// assert!(client.try_lock("job").await?.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn memory() -> Result<Self> {
         Self::builder().store(Arc::new(crate::store::memory::MemoryStore::new()))
     }
 
-    /// Asks for a key and stands in line for as long as it takes, or for the `wait` that is set.
+    /// Asks for a key and stands in line for as long as it takes, or for the [`wait`](Lock::wait) that is
+    /// set. Nothing is sent, and nothing that is wrong is told, until the [`Lock`] is awaited.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -137,7 +194,7 @@ impl Client {
         self.lock(APP_KEY)
     }
 
-    /// Asks for a key once: busy is a value, not an error.
+    /// Asks for a key once: busy is a value, not an error. Nothing is sent until the [`TryLock`] is awaited.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -154,28 +211,72 @@ impl Client {
     }
 
     /// Asks for a result that one caller of the whole fleet computes; see [`Once::run`] and [`Once::join`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// use soloist::Error;
+    ///
+    /// let answer = client.once("answer").run(|| async { Ok::<u32, Error>(42) }).await?;
+    /// assert_eq!(answer, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn once(&self, key: impl AsRef<str>) -> Once<'_> {
         Once::new(self, key.as_ref())
     }
 
-    /// Renews a detached lease for `ttl` from now. Answers its token.
+    /// Renews a [detached](crate::Lease::detach) lease for `ttl` from now: 10 ms to a year. Answers its token.
     ///
     /// # Errors
-    /// [`Error::NotHeld`], [`Error::BadDuration`], or the store's.
+    /// [`Error::NotHeld`] when it has ended, [`Error::BadDuration`], or the store's.
     ///
     /// # Cancel safety
-    /// Dropped in flight, it is not known whether it was carried out.
+    /// Dropped in flight, it is not known whether it was carried out; asking again is safe.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// use std::time::Duration;
+    ///
+    /// let id = client.lock("upload:7").await?.detach().await?;
+    /// assert_eq!(client.renew(&id, Duration::from_secs(60)).await?, id.token());
+    /// client.release(&id).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn renew(&self, id: &LeaseId, ttl: Duration) -> Result<FencingToken> {
         self.renew_as(id.key.clone(), Who::Ticket(id.ticket), limits::ttl(ttl)?).await
     }
 
-    /// Renews the lease of a named holder for `ttl` from now. Answers its token.
+    /// Renews the lease of a named holder for `ttl` from now: 10 ms to a year. Answers its token. A holder's
+    /// name is no proof: whoever knows it can do this.
     ///
     /// # Errors
     /// [`Error::NotHeld`] when nobody or somebody else holds it, [`Error::BadDuration`], or the store's.
     ///
     /// # Cancel safety
-    /// Dropped in flight, it is not known whether it was carried out.
+    /// Dropped in flight, it is not known whether it was carried out; asking again is safe.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// use std::time::Duration;
+    /// use soloist::Error;
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// client.lock("article:12").holder("user:20").ttl(minute).await?.detach().await?;
+    /// client.renew_held_by("article:12", "user:20", minute).await?;
+    /// match client.renew_held_by("article:12", "user:21", minute).await {
+    ///     Err(Error::NotHeld { holder, .. }) => assert_eq!(holder.unwrap().as_str(), "user:20"),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn renew_held_by(
         &self,
         key: impl AsRef<str>,
@@ -196,13 +297,28 @@ impl Client {
         }
     }
 
-    /// Releases a detached lease. Answers its token.
+    /// Releases a [detached](crate::Lease::detach) lease and hands the key over to the next in line. Answers
+    /// its token.
     ///
     /// # Errors
-    /// [`Error::NotHeld`], [`Error::Unknown`] when no answer came, or the store's.
+    /// [`Error::NotHeld`] when it has ended, [`Error::Unknown`] when no answer came, or the store's.
     ///
     /// # Cancel safety
     /// Dropped in flight, it is not known whether it was carried out; asking again is safe.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// use soloist::LeaseId;
+    ///
+    /// let text = client.lock("upload:7").await?.detach().await?.to_string();
+    /// let id: LeaseId = text.parse()?; // in another process
+    /// client.release(&id).await?;
+    /// assert!(client.release(&id).await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn release(&self, id: &LeaseId) -> Result<FencingToken> {
         self.release_as(id.key.clone(), Who::Ticket(id.ticket)).await
     }
@@ -213,7 +329,8 @@ impl Client {
     /// [`Error::NotHeld`] when nobody or somebody else holds it, [`Error::Unknown`], or the store's.
     ///
     /// # Cancel safety
-    /// As [`Client::release`].
+    /// Dropped in flight, it is not known whether it was carried out; asking again could end a later lease of
+    /// the same holder.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -237,10 +354,25 @@ impl Client {
     /// Answers the broken lease's token; `None` when the key was free.
     ///
     /// # Errors
-    /// The store's.
+    /// [`Error::EmptyName`], [`Error::LongName`], [`Error::Unknown`] when no answer came, or the store's.
     ///
     /// # Cancel safety
-    /// Dropped in flight, it is not known whether it was carried out.
+    /// Dropped in flight, it is not known whether it was carried out; asking again could end the lease of the
+    /// next in line.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// use soloist::Loss;
+    ///
+    /// let lease = client.lock("report:42").await?;
+    /// assert_eq!(client.break_lock("report:42").await?, Some(lease.token()));
+    /// assert_eq!(lease.lost().await, Loss::Released);
+    /// assert_eq!(client.break_lock("report:42").await?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn break_lock(&self, key: impl AsRef<str>) -> Result<Option<FencingToken>> {
         match self.release_as(Key::new(key)?, Who::Any).await {
             Ok(token) => Ok(Some(token)),
@@ -259,8 +391,8 @@ impl Client {
     /// The result that is kept for a key, without waiting for one or computing it.
     ///
     /// # Errors
-    /// [`Error::Failed`] when an error is kept, [`Error::BadResult`] when it cannot be decoded, or the
-    /// store's.
+    /// [`Error::Failed`] when an error is kept, [`Error::BadResult`] when it cannot be decoded as a `T`, or
+    /// the store's.
     ///
     /// # Cancel safety
     /// Safe: it changes nothing.
@@ -269,7 +401,13 @@ impl Client {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> soloist::Result<()> {
     /// # let client = soloist::Client::memory()?;
+    /// use std::time::Duration;
+    /// use soloist::Error;
+    ///
     /// assert_eq!(client.result::<u32>("answer").await?, None);
+    /// let once = client.once("answer").keep(Duration::from_secs(60));
+    /// once.run(|| async { Ok::<u32, Error>(42) }).await?;
+    /// assert_eq!(client.result::<u32>("answer").await?, Some(42));
     /// # Ok(())
     /// # }
     /// ```
@@ -286,7 +424,22 @@ impl Client {
     /// [`Error::EmptyName`], [`Error::LongName`], or the store's.
     ///
     /// # Cancel safety
-    /// Dropped in flight, it is not known whether it was carried out.
+    /// Dropped in flight, it is not known whether it was carried out; asking again is safe.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// use std::time::Duration;
+    /// use soloist::Error;
+    ///
+    /// let once = client.once("answer").keep(Duration::from_secs(60));
+    /// once.clone().run(|| async { Ok::<u32, Error>(41) }).await?;
+    /// assert!(client.forget("answer").await?);
+    /// assert_eq!(once.run(|| async { Ok::<u32, Error>(42) }).await?, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn forget(&self, key: impl AsRef<str>) -> Result<bool> {
         let key = Key::new(key)?;
         let forgot = self.store().forget(&key).await?;
@@ -320,13 +473,29 @@ impl Client {
     }
 
     /// Every key that is held, waited for, or has a result, sorted; of those that match the pattern, in
-    /// which `*` stands for any text, `?` for one character, and `\` takes the next one as it is.
+    /// which `*` stands for any text, `?` for one character, and `\` takes the next one as it is. Those who
+    /// wait are only counted. A Redis looks through all keys of its database for this, in many small steps:
+    /// it is for people, not for a loop.
     ///
     /// # Errors
     /// The store's.
     ///
     /// # Cancel safety
     /// Safe: it changes nothing.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// let lease = client.lock("report:42").await?;
+    /// let other = client.lock("article:12").await?;
+    /// let infos = client.list("report:*").await?;
+    /// assert_eq!(infos.len(), 1);
+    /// assert_eq!(infos[0].key.as_str(), "report:42");
+    /// # drop((lease, other));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn list(&self, pattern: &str) -> Result<Vec<KeyInfo>> {
         let glob = Glob::new(pattern);
         let mut infos = self.store().list(&glob.literal_prefix()).await?;
@@ -349,7 +518,7 @@ impl Client {
     /// # async fn main() -> soloist::Result<()> {
     /// # let client = soloist::Client::memory()?;
     /// use futures_util::StreamExt;
-    /// use soloist::{EventKind, store::Told};
+    /// use soloist::{EventKind, Told};
     ///
     /// let mut events = client.events().await?;
     /// let lease = client.lock("report:42").await?;
@@ -363,6 +532,16 @@ impl Client {
     }
 
     /// The name under which this client holds keys, unless a request says otherwise.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// let client = soloist::Client::memory()?;
+    /// let name = client.holder().as_str(); // host:pid
+    /// assert!(name.ends_with(&std::process::id().to_string()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn holder(&self) -> &Holder {
         &self.inner.holder
     }
@@ -372,7 +551,16 @@ impl Client {
     /// the next holder may begin.
     ///
     /// # Errors
-    /// The store's.
+    /// [`Error::Closed`], or the store's.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// assert!(client.liveness()?.is_none()); // a store in memory ends with its process
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn liveness(&self) -> Result<Option<std::os::fd::OwnedFd>> {
         self.store().liveness()
     }
@@ -405,6 +593,17 @@ impl Client {
     ///
     /// # Cancel safety
     /// Safe: it only waits.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// drop(client.lock("report:42").await?);
+    /// client.flush().await;
+    /// assert!(client.try_lock("report:42").await?.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn flush(&self) {
         self.inner.keeper.flush().await;
     }

@@ -5,7 +5,17 @@ use std::time::Duration;
 
 use crate::protocol::Micros;
 
-/// A moment on the client's clock.
+/// A moment on the client's clock. It means nothing in another process or after a reboot.
+///
+/// ```
+/// use std::time::Duration;
+/// use soloist::Moment;
+///
+/// let now = Moment::now();
+/// let later = now.after(Duration::from_secs(5));
+/// assert_eq!(later.since(now), Duration::from_secs(5));
+/// assert_eq!(now.since(later), Duration::ZERO);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(u64);
 
@@ -49,12 +59,12 @@ impl Moment {
 /// One reading of both clocks: the store's clock read `store` no earlier than the client's read `client`.
 ///
 /// From that follows a safe side for every time the store names: what happened there at `t` happened no
-/// earlier than [`Reading::no_earlier_than`] here.
+/// earlier than [`Reading::no_earlier_than`] here. For those who write a [store](crate::Store).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
     /// The client's clock, read before the request was sent.
     pub client: Moment,
-    /// The store's clock, read while it answered.
+    /// The store's clock, read while it answered, in microseconds since 1970.
     pub store: Micros,
 }
 

@@ -7,9 +7,33 @@ use std::time::Duration;
 use crate::name::{FencingToken, Holder, Key};
 
 /// The result of everything in this crate that can fail.
+///
+/// ```
+/// fn key(text: &str) -> soloist::Result<soloist::Key> {
+///     soloist::Key::new(text)
+/// }
+/// assert!(key("report:42").is_ok());
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a lease ended before it was released.
+/// Why a lease ended before it was released; see [`Lease::lost`](crate::Lease::lost).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> soloist::Result<()> {
+/// # let client = soloist::Client::memory()?;
+/// use soloist::Loss;
+///
+/// let lease = client.lock("article:12").await?;
+/// let taken = client.lock("article:12").holder("user:21").force().await?;
+/// match lease.lost().await {
+///     Loss::TakenOver { by } => assert_eq!(by.as_str(), "user:21"),
+///     other => println!("lost: {other}"),
+/// }
+/// # drop(taken);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Loss {
@@ -37,7 +61,32 @@ impl std::fmt::Display for Loss {
     }
 }
 
-/// Everything that can go wrong.
+/// Everything that can go wrong. Each says what happened, to which key and who holds it; [`Error::hint`] says
+/// what to do. No password or ticket is in any of them. Busy is not among them: see
+/// [`Client::try_lock`](crate::Client::try_lock).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> soloist::Result<()> {
+/// # let client = soloist::Client::memory()?;
+/// use std::time::Duration;
+/// use soloist::Error;
+///
+/// let lease = client.lock("report:42").holder("worker-3").await?;
+/// match client.lock("report:42").wait(Duration::from_millis(20)).await {
+///     Ok(_) => println!("free"),
+///     Err(Error::TimedOut { holder, .. }) => println!("{holder:?} holds it"),
+///     Err(error) => {
+///         eprintln!("error: {error}");
+///         if let Some(hint) = error.hint() {
+///             eprintln!("hint: {hint}");
+///         }
+///     }
+/// }
+/// # drop(lease);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

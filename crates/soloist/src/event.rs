@@ -4,7 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::{FencingToken, Holder, Key};
 
-/// What happened.
+/// What happened; see [`Event`].
+///
+/// ```
+/// use soloist::EventKind;
+/// assert_eq!(EventKind::Expired.word(), "expired");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -46,7 +51,30 @@ impl EventKind {
     }
 }
 
-/// Something that happened to one key. Events of one key come in the order in which they happened.
+/// Something that happened to one key; see [`Client::events`](crate::Client::events). Events of one key come in
+/// the order in which they happened.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> soloist::Result<()> {
+/// # let client = soloist::Client::memory()?;
+/// use futures_util::StreamExt;
+/// use soloist::{EventKind, Told};
+///
+/// let mut events = client.events().await?;
+/// drop(client.lock("report:42").holder("worker-7").await?);
+/// let mut seen = Vec::new();
+/// while let Some(Told::Event(event)) = events.next().await {
+///     println!("{} {} {} token {}", event.key, event.kind.word(), event.holder, event.token);
+///     seen.push(event.kind);
+///     if seen.len() == 2 {
+///         break;
+///     }
+/// }
+/// assert_eq!(seen, [EventKind::Locked, EventKind::Released]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Event {

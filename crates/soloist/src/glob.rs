@@ -1,6 +1,12 @@
 //! Patterns over keys: `*` any text, `?` one character, `\` the next one as it is.
 
 /// A pattern over keys: `*` stands for any text, `?` for one character, and `\` takes the next one as it is.
+///
+/// ```
+/// let reports = soloist::Glob::new("report:*");
+/// assert!(reports.matches("report:42"));
+/// assert!(!reports.matches("article:12"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Glob(Vec<Part>);
 

@@ -19,6 +19,20 @@ use crate::payload::Payload;
 use crate::protocol::{Body, Micros, Outcome, OutcomeKind, Publication, Published};
 
 /// What a caller of [`Once::join`](crate::Once::join) is.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> soloist::Result<()> {
+/// # let client = soloist::Client::memory()?;
+/// use soloist::Flight;
+///
+/// match client.once("answer").join::<u32>().await? {
+///     Flight::Leader(leader) => println!("computed {}", leader.publish(42).await?),
+///     Flight::Done(answer) => println!("heard {answer}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub enum Flight<T> {
     /// You compute: [publish](Leader::publish) the value, or drop this to let the next in line try.
@@ -28,7 +42,24 @@ pub enum Flight<T> {
 }
 
 /// The leader of a flight. Everybody else waits for what it [publishes](Leader::publish). Dropping it lets
-/// the next in line lead.
+/// the next in line lead. Its [lease](Leader::lease) renews itself and can be lost, as any other.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> soloist::Result<()> {
+/// # let client = soloist::Client::memory()?;
+/// # async fn compute() -> Result<u32, String> { Ok(42) }
+/// use soloist::{Error, Flight};
+///
+/// let Flight::Leader(leader) = client.once("answer").join().await? else { panic!("nobody else is here") };
+/// let answer = match leader.lease().run_until_lost(compute()).await? {
+///     Ok(answer) => leader.publish(answer).await?,
+///     Err(error) => return Err(leader.fail(error).await),
+/// };
+/// assert_eq!(answer, 42);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping the leader lets the next in line compute"]
 pub struct Leader<T> {
     pub(crate) lead: Box<Lead>,
@@ -51,7 +82,7 @@ impl<T: Payload> Leader<T> {
         &self.lead.lease
     }
 
-    /// The fencing token of this leader.
+    /// The fencing token of this leader: larger than that of every leader before.
     pub fn token(&self) -> FencingToken {
         self.lead.lease.token()
     }
@@ -65,6 +96,20 @@ impl<T: Payload> Leader<T> {
     ///
     /// # Cancel safety
     /// Safe: dropped in flight, either everybody has the value or the next in line will compute.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// use soloist::{Error, Flight};
+    ///
+    /// let Flight::Leader(old) = client.once("answer").join::<u32>().await? else { panic!("nobody else is here") };
+    /// assert!(client.break_lock("answer").await?.is_some());
+    /// // Replaced: its value is not taken.
+    /// assert!(matches!(old.publish(41).await, Err(Error::Lost { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn publish(self, value: T) -> Result<T> {
         let keep = self.lead.keep;
         self.publish_kept(value, keep).await
@@ -76,7 +121,23 @@ impl<T: Payload> Leader<T> {
     /// As [`Leader::publish`]; and [`Error::BadDuration`], by which the next in line leads.
     ///
     /// # Cancel safety
-    /// As [`Leader::publish`].
+    /// Safe: dropped in flight, either everybody has the value or the next in line will compute.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// use std::time::Duration;
+    /// use soloist::Flight;
+    ///
+    /// if let Flight::Leader(leader) = client.once("rate").join::<f64>().await? {
+    ///     let (rate, valid) = (1.25, Duration::from_secs(60)); // as its source said
+    ///     leader.publish_for(rate, valid).await?;
+    /// }
+    /// assert_eq!(client.result::<f64>("rate").await?, Some(1.25));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn publish_for(self, value: T, keep: Duration) -> Result<T> {
         self.publish_kept(value, limits::keep(keep)?).await
     }
@@ -101,6 +162,20 @@ impl<T: Payload> Leader<T> {
     ///
     /// # Cancel safety
     /// Safe: dropped in flight, either everybody has the error or the next in line will compute.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// use soloist::{Error, Flight};
+    ///
+    /// if let Flight::Leader(leader) = client.once("answer").join::<u32>().await? {
+    ///     let error = leader.fail("no rows").await;
+    ///     assert!(matches!(error, Error::Failed { message, .. } if message == "no rows"));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn fail(self, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
         let source: Arc<dyn StdError + Send + Sync> = error.into().into();
         let (key, leader) = (self.lead.lease.key().clone(), self.lead.lease.holder().clone());

@@ -61,13 +61,40 @@ impl Lease {
         &self.kept.holder
     }
 
-    /// The fencing token: larger than that of every earlier lease of this key.
+    /// The fencing token: larger than that of every earlier lease of this key. Send it along with every
+    /// write to what the lock protects, and let that refuse a smaller one than it has seen.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// let first = client.lock("report:42").await?;
+    /// let token = first.token();
+    /// first.release().await?;
+    /// assert!(client.lock("report:42").await?.token() > token);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn token(&self) -> FencingToken {
         self.kept.token
     }
 
     /// When the lease ends unless a renewal is confirmed before; `None` is never. Counts time during which
     /// the machine sleeps.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// use std::time::Duration;
+    /// use soloist::Moment;
+    ///
+    /// let lease = client.lock("report:42").ttl(Duration::from_secs(10)).await?;
+    /// let left = lease.deadline().map(|end| end.since(Moment::now()));
+    /// assert!(left.is_some_and(|left| left <= Duration::from_secs(10)));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn deadline(&self) -> Option<Moment> {
         self.kept.deadline()
     }
@@ -78,13 +105,39 @@ impl Lease {
     }
 
     /// The id by which it can be renewed and released from elsewhere. Whoever has it can do so: treat it
-    /// like a key to a door.
+    /// like a key to a door. The lease still ends with this value; to let it live on, [`Lease::detach`] it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// let lease = client.lock("report:42").await?;
+    /// client.release(&lease.id()).await?; // from anywhere
+    /// assert!(lease.release().await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn id(&self) -> LeaseId {
         LeaseId { key: self.kept.key.clone(), token: self.kept.token, ticket: self.kept.ticket }
     }
 
     /// Whether the lease has ended. Looks at the clock itself, so it is right at once after a pause of the
-    /// process or a sleep of the machine.
+    /// process or a sleep of the machine. Asks nobody and does not wait: a check right before a write that
+    /// cannot be fenced.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// let lease = client.lock("report:42").await?;
+    /// assert!(!lease.is_lost());
+    /// let taken = client.lock("report:42").force().await?;
+    /// lease.lost().await;
+    /// assert!(lease.is_lost());
+    /// # drop(taken);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_lost(&self) -> bool {
         self.kept.loss().is_some()
     }
@@ -94,6 +147,20 @@ impl Lease {
     ///
     /// # Cancel safety
     /// Safe: dropping the future changes nothing. For `select!`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// # async fn work() {}
+    /// let lease = client.lock("report:42").await?;
+    /// tokio::select! {
+    ///     loss = lease.lost() => println!("stopped: {loss}"),
+    ///     () = work() => lease.release().await?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn lost(&self) -> Loss {
         self.kept.lost().await
     }
@@ -126,10 +193,23 @@ impl Lease {
     /// Begins the ttl anew, with this length from now on. Not needed to stay alive: that goes by itself.
     ///
     /// # Errors
-    /// [`Error::BadDuration`], [`Error::Lost`], or the store's.
+    /// [`Error::BadDuration`] unless it is 10 ms to a year, [`Error::Lost`], or the store's; then it is not
+    /// known whether it was carried out, and the old deadline holds.
     ///
     /// # Cancel safety
     /// Safe: dropped in flight it is not known whether the renewal was carried out; the old deadline holds.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// use std::time::Duration;
+    ///
+    /// let lease = client.lock("report:42").await?;
+    /// lease.renew(Duration::from_secs(300)).await?; // from now on it renews itself for 5 minutes each time
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn renew(&self, ttl: Duration) -> Result<()> {
         let ttl = limits::ttl(ttl)?;
         self.kept.set_ttl(ttl);
@@ -167,6 +247,20 @@ impl Lease {
     ///
     /// # Cancel safety
     /// Safe: dropped in flight, the key is released in the background.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// use soloist::Error;
+    ///
+    /// let lease = client.lock("report:42").await?;
+    /// let taken = client.lock("report:42").force().await?;
+    /// assert!(matches!(lease.release().await, Err(Error::Lost { .. }))); // it was not ours any more
+    /// taken.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn release(mut self) -> Result<()> {
         if let Some(loss) = self.kept.loss() {
             if loss != Loss::Expired {
@@ -248,7 +342,24 @@ impl fmt::Debug for Lease {
 }
 
 /// The id of a lease: the key, its token, and the secret ticket that proves it. Prints as
-/// `KEY@TOKEN.TICKET` and reads back from that; serde does the same.
+/// `KEY@TOKEN.TICKET` and reads back from that; serde does the same. Whoever has it can renew and release the
+/// lease ([`Client::renew`](crate::Client::renew), [`Client::release`](crate::Client::release)): keep it secret.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> soloist::Result<()> {
+/// # let client = soloist::Client::memory()?;
+/// use soloist::LeaseId;
+///
+/// let id = client.lock("upload:7").await?.detach().await?;
+/// let text = id.to_string();
+/// assert!(text.starts_with("upload:7@"));
+/// assert_eq!(text.parse::<LeaseId>()?, id);
+/// assert!("upload:7".parse::<LeaseId>().is_err());
+/// client.release(&id).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct LeaseId {

@@ -1,4 +1,286 @@
-//! Locks and work-once for fleets of processes.
+//! *One performs, the others wait and hear the result.*
+//!
+//! Soloist gives a fleet of processes two things: **locks** (one holder at a time, in fair order, with a lease
+//! that renews itself while its process lives and ends by itself when it does not) and **work-once** (one
+//! process computes, every other caller gets that same result). It runs on the Redis or Valkey that you have,
+//! and on nothing at all: on a store that the processes of one machine share.
+//!
+//! ```no_run
+//! # async fn work() {}
+//! # async fn build() -> std::io::Result<String> { Ok(String::new()) }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> soloist::Result<()> {
+//! # use std::time::Duration;
+//! let client = soloist::Client::connect("redis://127.0.0.1").await?; // or "" for the local store
+//!
+//! let lease = client.lock("report:42").await?; // stands in line, renews itself
+//! lease.run_until_lost(work()).await?; // the work is dropped the moment the lease is lost
+//! lease.release().await?; // or just drop it
+//!
+//! let half_an_hour = Duration::from_secs(1800);
+//! let report: String = client.once("report:42").keep(half_an_hour).run(|| build()).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | word | meaning |
+//! |---|---|
+//! | [key](Key) | what is locked or computed: any text of 1 to 512 bytes |
+//! | [holder](Holder) | a readable name of who holds it; `host:pid` unless you choose another |
+//! | [ticket](Ticket) | the secret id of one request, made before anything is sent: asking again is safe, and cancelling is complete |
+//! | [lease](Lease) | the fact of holding: key, ticket and fencing token, with a ttl that is renewed |
+//! | [fencing token](FencingToken) | a number that grows with every grant of a key |
+//! | ttl, wait, keep | how long a lease lives unless renewed; how long a caller stands in line; how long a result is kept |
+//! | hand-over | the releaser's own step makes the next in line the holder |
+//! | [leader](Leader), follower | who computes a result, who waits for it |
+//!
+//! # Locks
+//! A [`Client`] is opened once and shared; its clones are cheap. Requests are builders: options are methods,
+//! `await` is the verb. Busy is a value for [`Client::try_lock`], and [`Error::TimedOut`] for a lock with a
+//! [`wait`](Lock::wait).
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> soloist::Result<()> {
+//! # let client = soloist::Client::memory()?;
+//! use std::time::Duration;
+//! use soloist::Error;
+//!
+//! let lease = client.lock("report:42").holder("worker-7").note("nightly").await?;
+//!
+//! assert!(client.try_lock("report:42").await?.is_none());
+//! match client.lock("report:42").wait(Duration::from_millis(20)).await {
+//!     Err(Error::TimedOut { holder, .. }) => assert_eq!(holder.unwrap().as_str(), "worker-7"),
+//!     other => panic!("{other:?}"),
+//! }
+//! lease.release().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **A lease can be lost while it is held**: its ttl passes while the store is away or the machine sleeps, or
+//! somebody takes the key over. [`Lease::run_until_lost`] drops the work then; [`Lease::lost`] is for a
+//! `select!` of your own. Renewal goes on by itself, in the background.
+//!
+//! ```
+//! # async fn work() {}
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> soloist::Result<()> {
+//! # let client = soloist::Client::memory()?;
+//! let lease = client.lock("report:42").await?;
+//! tokio::select! {
+//!     loss = lease.lost() => eprintln!("stopped: {loss}"),
+//!     () = work() => lease.release().await?,
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Taking over** with [`force`](Lock::force) gives a larger token and tells the old holder.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> soloist::Result<()> {
+//! # let client = soloist::Client::memory()?;
+//! use soloist::Loss;
+//!
+//! let old = client.lock("article:12").holder("user:20").await?;
+//! let new = client.lock("article:12").holder("user:21").force().await?;
+//! assert!(new.token() > old.token());
+//! assert!(matches!(old.lost().await, Loss::TakenOver { by } if by.as_str() == "user:21"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **A lease without its process**: [`Lease::detach`] gives a [`LeaseId`], a text by which another request or
+//! another process renews and releases it. Where nobody can keep that text, the holder's name will do.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> soloist::Result<()> {
+//! # let client = soloist::Client::memory()?;
+//! use std::time::Duration;
+//! let minute = Duration::from_secs(60);
+//!
+//! let id = client.lock("upload:7").ttl(minute).await?.detach().await?;
+//! let cookie = id.to_string(); // whoever has it can release: keep it secret
+//! client.renew(&cookie.parse()?, minute).await?;
+//! client.release(&cookie.parse()?).await?;
+//!
+//! client.lock("article:12").holder("user:20").ttl(minute).await?.detach().await?;
+//! client.renew_held_by("article:12", "user:20", minute).await?;
+//! client.release_held_by("article:12", "user:20").await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Fencing.** No lease can stop a process that was frozen past its ttl and goes on writing. What the lock
+//! protects can, if every write carries [`Lease::token`] (more in [docs/fencing.md]):
+//!
+//! ```sql
+//! UPDATE report SET body = $1, fence = $2 WHERE id = $3 AND fence <= $2; -- 0 rows: you are late, stop
+//! ```
+//!
+//! # Work once
+//! However many callers in however many processes ask for a result, one computes it. If that leader fails,
+//! panics, is dropped, is killed or loses its lease, the next in line is the leader, and a value that comes too
+//! late is refused. Values are whatever serde can write and read, or [`Raw`] bytes.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> soloist::Result<()> {
+//! # let client = soloist::Client::memory()?;
+//! use std::time::Duration;
+//!
+//! async fn build() -> std::io::Result<Vec<u32>> { Ok(vec![3, 5, 8]) }
+//!
+//! let report = client.once("report:42").keep(Duration::from_secs(1800)).wait(Duration::from_secs(60));
+//! let (one, two) = tokio::join!(report.clone().run(build), report.run(build)); // builds once
+//! assert_eq!(one?, two?);
+//!
+//! // Kept: later callers get it, too, and it can be looked at without computing. Until it is forgotten.
+//! assert_eq!(client.result::<Vec<u32>>("report:42").await?, Some(vec![3, 5, 8]));
+//! assert!(client.forget("report:42").await?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! In two steps, where the work is no closure:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> soloist::Result<()> {
+//! # let client = soloist::Client::memory()?;
+//! use soloist::Flight;
+//!
+//! let answer: u32 = match client.once("answer").join().await? {
+//!     Flight::Leader(leader) => leader.publish(42).await?,
+//!     Flight::Done(answer) => answer,
+//! };
+//! # assert_eq!(answer, 42);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **When the work fails**, all who wait get the leader's error as [`Error::Failed`]; with [`OnError::Retry`]
+//! the next in line tries instead. [`Once::keep_errors`] keeps an error for those who come later.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> soloist::Result<()> {
+//! # let client = soloist::Client::memory()?;
+//! use soloist::{Error, OnError};
+//!
+//! let failed = client.once("report:42").run(|| async { Err::<u32, _>("no rows") }).await;
+//! assert!(matches!(failed, Err(Error::Failed { message, .. }) if message == "no rows"));
+//!
+//! let retried = client.once("report:42").on_error(OnError::Retry).run(|| async { Ok::<_, Error>(42) });
+//! assert_eq!(retried.await?, 42);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Looking
+//! [`Client::inspect`] and [`Client::list`] change nothing; [`Client::events`] tells what happens from now on.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> soloist::Result<()> {
+//! # let client = soloist::Client::memory()?;
+//! use futures_util::StreamExt;
+//! use soloist::Told;
+//!
+//! let mut events = client.events().await?;
+//! let lease = client.lock("report:42").note("nightly").await?;
+//!
+//! let info = client.inspect("report:42").await?;
+//! println!("{:?}, {} in line", info.holding, info.waiting);
+//! assert_eq!(client.list("report:*").await?.len(), 1);
+//!
+//! match events.next().await {
+//!     Some(Told::Event(event)) => assert_eq!(event.kind.word(), "locked"),
+//!     Some(_) => println!("events were missed here: look at the state"),
+//!     None => println!("the store was closed"),
+//! }
+//! # drop(lease);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Logs** go through [`tracing`](https://docs.rs/tracing), under the targets `soloist::line`,
+//! `soloist::lease`, `soloist::flight` and `soloist::store`; their names and fields are in [docs/observing.md].
+//! No password, ticket or result is ever logged.
+//!
+//! # Stores
+//! | URL | who shares it |
+//! |---|---|
+//! | `""`, `local:`, `local:/path` | the processes of one machine, no server; a holder that is killed is noticed at once. [`store::local`] |
+//! | `redis://`, `rediss://`, `redis+unix://` | all who reach the server; Redis 6.2 or newer, Valkey. [`store::redis`] |
+//! | `memory:` | the tasks of one process. [`store::memory`] |
+//!
+//! [`Client::from_env`] takes the URL from `SOLOIST_STORE`. [`ClientBuilder::store`] takes a store that is open
+//! already: around a connection of yours ([`RedisStore::from_client`]), beside an older system
+//! ([`store::redis::bridge`]), or one of your own ([`Store`] is a small trait). What each store guarantees and
+//! what not is a table in the README.
+//!
+//! **In tests**, a store inside the process on a clock that the test moves:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> soloist::Result<()> {
+//! use std::{sync::Arc, time::Duration};
+//! use soloist::store::memory::{MemoryStore, StoreClock};
+//! use soloist::{Client, Error};
+//!
+//! let clock = StoreClock::manual(1_000_000);
+//! let store = MemoryStore::with_clock(clock.clone());
+//! let other = Client::builder().holder("other").store(Arc::new(store.peer()))?; // as another process
+//! let client = Client::builder().holder("worker").store(Arc::new(store))?;
+//!
+//! let lease = client.lock("report:42").ttl(Duration::from_secs(30)).await?;
+//! assert!(other.try_lock("report:42").await?.is_none());
+//! clock.advance(Duration::from_secs(31));
+//! let taken = other.try_lock("report:42").await?.expect("the lease has expired");
+//! assert!(taken.token() > lease.token());
+//! assert!(matches!(lease.release().await, Err(Error::Lost { .. })));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Errors, cancelling, closing
+//! [`Error`] is one enum; each says what happened, to which key, who holds it, and by [`Error::hint`] what to
+//! do. Nothing is retried for ever silently, and what cannot be told is [`Error::Unknown`], never a guess.
+//!
+//! **Every future of this crate may be dropped at any await**: no key stays held and no place in line stays
+//! taken. What is dropped is cleaned up in the background, by one task of the client; so call
+//! [`Client::close`] before the runtime ends, or on a Redis others wait for the ttl of what was not yet released.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> soloist::Result<()> {
+//! # let client = soloist::Client::memory()?;
+//! use std::time::Duration;
+//!
+//! let lease = client.lock("report:42").await?;
+//! let waiting = client.lock("report:42");
+//! let _ = tokio::time::timeout(Duration::from_millis(5), waiting.into_future()).await; // out of line again
+//! drop(lease); // released in the background
+//! client.close().await; // waits for that
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # More
+//! [docs/moving.md] for those who come from locksmith, halocksmith, locky, redis-reservation or process-locker,
+//! [docs/protocol.md] for the [state machine](protocol), `examples/` for whole programs, and the program
+//! `soloist`, which is all this for the shell: [docs/cli.md].
+//!
+//! [`RedisStore::from_client`]: store::redis::RedisStore::from_client
+//! [docs/cli.md]: ../../../docs/cli.md
+//! [docs/fencing.md]: ../../../docs/fencing.md
+//! [docs/moving.md]: ../../../docs/moving.md
+//! [docs/observing.md]: ../../../docs/observing.md
+//! [docs/protocol.md]: ../../../docs/protocol.md
 #![forbid(unsafe_code)]
 
 mod builder;

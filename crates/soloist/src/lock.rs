@@ -49,7 +49,40 @@ impl Ask {
     }
 }
 
-/// A lock that is asked for; see [`Client::lock`]. Await it.
+/// A lock that is asked for; see [`Client::lock`]. Options are methods; await it to ask.
+///
+/// # Errors
+/// Awaited, it answers [`Error::TimedOut`] when its [`wait`](Lock::wait) is over, with the holder's name;
+/// [`Error::EmptyName`], [`Error::LongName`] and [`Error::BadDuration`] for its options, before anything is
+/// sent; [`Error::Closed`] when the client is closed meanwhile; or the store's. Who stands in line keeps his
+/// place through an outage of the store; only his `wait` ends it.
+///
+/// # Cancel safety
+/// Safe: dropped at any moment, no key stays held and no place in line stays taken. What the store knows of
+/// the request is taken back in the background; [`Client::flush`] waits for that.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> soloist::Result<()> {
+/// # let client = soloist::Client::memory()?;
+/// use std::time::Duration;
+/// use soloist::Error;
+///
+/// let lease = client
+///     .lock("report:42")
+///     .holder("worker-7")
+///     .note("nightly")
+///     .ttl(Duration::from_secs(10))
+///     .wait(Duration::from_secs(5))
+///     .await?;
+///
+/// let second = client.lock("report:42").wait(Duration::from_millis(20)).await;
+/// let Err(error @ Error::TimedOut { .. }) = second else { panic!("{second:?}") };
+/// assert!(error.to_string().ends_with("worker-7 holds it"));
+/// # drop(lease);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing is asked for until this is awaited"]
 pub struct Lock<'a> {
@@ -60,20 +93,20 @@ pub struct Lock<'a> {
 
 macro_rules! ask_options {
     () => {
-        /// Under which name to hold it, in place of the client's.
+        /// Under which name to hold it, in place of the client's: any text of 1 to 256 bytes.
         pub fn holder(mut self, holder: impl AsRef<str>) -> Self {
             self.ask.holder = $crate::name::Holder::new(holder);
             self
         }
 
-        /// A remark that whoever looks at the key can read.
+        /// A remark that whoever looks at the key can read: any text of 1 to 1024 bytes.
         pub fn note(mut self, note: impl AsRef<str>) -> Self {
             self.ask.note = $crate::name::Note::new(note).map(Some);
             self
         }
 
-        /// How long the lease lives unless it is renewed: 10 ms to a year. It renews itself; this is how
-        /// long others wait for the key when this process is cut off.
+        /// How long the lease lives unless it is renewed: 10 ms to a year. Default: the client's. It renews
+        /// itself; this is how long others wait for the key when this process is cut off.
         pub fn ttl(mut self, ttl: std::time::Duration) -> Self {
             self.ask.ttl = $crate::limits::ttl(ttl);
             self
@@ -90,20 +123,45 @@ impl<'a> Lock<'a> {
     ask_options!();
 
     /// Held until it is released, however long that takes. On the local store it still ends with this
-    /// process.
+    /// process, unless it is [detached](Lease::detach). On a Redis nothing ends it if this process dies: for
+    /// that there is [`Client::break_lock`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// let lease = client.lock("article:12").holder("user:20").no_expiry().await?;
+    /// assert!(lease.deadline().is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn no_expiry(mut self) -> Self {
         self.ask.ttl = Ok(Ttl::Forever);
         self
     }
 
-    /// How long to stand in line at most; without this, for as long as it takes. Zero is to try once.
+    /// How long to stand in line at most, up to a year; without this, for as long as it takes. Zero is to
+    /// try once. When it is over, the place in line is given up in the background.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.ask.wait = limits::wait(wait).map(Some);
         self
     }
 
-    /// Takes the key over from whoever holds it. The new lease has a larger token, and the old holder is
-    /// told that it lost the key. Those who wait stay in line.
+    /// Takes the key over from whoever holds it, without a wait. The new lease has a larger token, and the
+    /// old holder is told that it lost the key ([`Loss::TakenOver`](crate::Loss::TakenOver)). Those who wait
+    /// stay in line.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// let old = client.lock("article:12").await?;
+    /// let new = client.lock("article:12").holder("user:21").force().await?;
+    /// assert!(new.token() > old.token());
+    /// old.lost().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn force(mut self) -> Self {
         self.mode = Mode::Force;
         self
@@ -132,7 +190,28 @@ impl<'a> IntoFuture for Lock<'a> {
     }
 }
 
-/// A lock that is tried for; see [`Client::try_lock`]. Await it.
+/// A lock that is tried for; see [`Client::try_lock`]. Options are methods; await it to ask. The answer is
+/// `None` when somebody else holds the key or is next in line.
+///
+/// # Errors
+/// Awaited, it answers [`Error::EmptyName`], [`Error::LongName`] and [`Error::BadDuration`] for its options,
+/// before anything is sent; or the store's.
+///
+/// # Cancel safety
+/// Safe: dropped at any moment, no key stays held.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> soloist::Result<()> {
+/// # let client = soloist::Client::memory()?;
+/// use std::time::Duration;
+///
+/// let lease = client.try_lock("job").holder("worker-7").ttl(Duration::from_secs(10)).await?;
+/// assert!(lease.is_some());
+/// assert!(client.try_lock("job").await?.is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing is asked for until this is awaited"]
 pub struct TryLock<'a> {
@@ -147,8 +226,7 @@ impl<'a> TryLock<'a> {
 
     ask_options!();
 
-    /// Held until it is released, however long that takes. On the local store it still ends with this
-    /// process.
+    /// Held until it is released, however long that takes; see [`Lock::no_expiry`].
     pub fn no_expiry(mut self) -> Self {
         self.ask.ttl = Ok(Ttl::Forever);
         self

@@ -82,15 +82,42 @@ macro_rules! from_string {
 
 text_name!(
     /// What is locked or computed: any UTF-8 text of 1 to 512 bytes; braces, colons and spaces included.
+    ///
+    /// ```
+    /// use soloist::Key;
+    ///
+    /// assert_eq!(Key::new("{a} report: 42")?.as_str(), "{a} report: 42");
+    /// assert!(Key::new("").is_err());
+    /// assert!(Key::new("x".repeat(513)).is_err());
+    /// # Ok::<(), soloist::Error>(())
+    /// ```
     Key, "key", MAX_KEY
 );
 text_name!(
     /// A human-readable name of who holds a key: any text of 1 to 256 bytes. It is a label, not a proof:
     /// what proves a lease is its [`Ticket`].
+    ///
+    /// ```
+    /// let holder: soloist::Holder = "user:20".parse()?;
+    /// assert_eq!(holder.to_string(), "user:20");
+    /// # Ok::<(), soloist::Error>(())
+    /// ```
     Holder, "holder", MAX_HOLDER
 );
 text_name!(
     /// A free remark kept with a lease and shown to whoever looks: 1 to 1024 bytes.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// let lease = client.lock("article:12").note("typing").await?;
+    /// let note = client.inspect("article:12").await?.holding.and_then(|now| now.note);
+    /// assert_eq!(note.unwrap().as_str(), "typing");
+    /// # drop(lease);
+    /// # Ok(())
+    /// # }
+    /// ```
     Note, "note", MAX_NOTE
 );
 
@@ -168,17 +195,50 @@ impl TryFrom<String> for Key {
 
 random_id!(
     /// The id of ONE request, minted by the client before anything is sent. It makes every retry idempotent
-    /// and every cancel complete; whoever has it can renew and release, so it is not shown to others.
+    /// and every cancel complete; whoever has it can renew and release, so it is not shown to others. Users
+    /// meet it only inside a [`LeaseId`](crate::LeaseId).
+    ///
+    /// ```
+    /// use soloist::Ticket;
+    ///
+    /// let ticket = Ticket::mint();
+    /// assert_ne!(ticket, Ticket::mint());
+    /// assert_eq!(ticket.to_string().parse::<Ticket>()?, ticket);
+    /// # Ok::<(), soloist::Error>(())
+    /// ```
     Ticket
 );
 random_id!(
-    /// One open store of one process: where its wake-ups go, and what is alive as long as it is.
+    /// One open store of one process: where its wake-ups go, and what is alive as long as it is. For those
+    /// who write a [store](crate::Store).
     Session
 );
 
 /// A number that grows with every grant of a key: across release, expiry, force, a restart of the server
 /// without its data and a failover to a stale replica. Pass it on to what the lock protects, and let that
-/// refuse a smaller one.
+/// refuse a smaller one. It is at least the store's clock in microseconds since 1970, and below 2^53: exact in
+/// Lua and JavaScript too.
+///
+/// ```
+/// use soloist::FencingToken;
+///
+/// struct Report { body: String, fence: FencingToken }
+///
+/// impl Report {
+///     /// What the protected resource has to do; in SQL: `... WHERE id = $1 AND fence <= $2`.
+///     fn write(&mut self, body: &str, token: FencingToken) -> bool {
+///         if token < self.fence {
+///             return false; // somebody with a larger token has written
+///         }
+///         (self.body, self.fence) = (body.into(), token);
+///         true
+///     }
+/// }
+///
+/// let mut report = Report { body: String::new(), fence: FencingToken(0) };
+/// assert!(report.write("new", FencingToken(8)));
+/// assert!(!report.write("late", FencingToken(7)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FencingToken(pub u64);

@@ -21,6 +21,25 @@ use crate::place::{Served, timed_out};
 use crate::protocol::{Body, Micros, Mode, Outcome, OutcomeKind, Want};
 
 /// What happens to those who wait when the leader's work fails.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> soloist::Result<()> {
+/// # let client = soloist::Client::memory()?;
+/// use std::sync::atomic::{AtomicU32, Ordering};
+/// use soloist::OnError;
+///
+/// let tries = &AtomicU32::new(0);
+/// let work = move || async move {
+///     if tries.fetch_add(1, Ordering::SeqCst) == 0 { Err("no rows") } else { Ok(42) }
+/// };
+/// let once = client.once("answer").on_error(OnError::Retry);
+/// let (first, second) = tokio::join!(once.clone().run(work), once.run(work));
+/// assert!(first.is_err()); // told to the failed leader only
+/// assert_eq!(second?, 42); // the next in line has tried
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnError {
     /// All who wait now get the leader's error, as [`Error::Failed`].
@@ -30,7 +49,28 @@ pub enum OnError {
     Retry,
 }
 
-/// A result that is asked for; see [`Client::once`].
+/// A result that is asked for; see [`Client::once`]. Options are methods; [`run`](Once::run) or
+/// [`join`](Once::join) asks. However many callers of this process ask at once, the store hears one request.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> soloist::Result<()> {
+/// # let client = soloist::Client::memory()?;
+/// use std::time::Duration;
+/// use soloist::{Error, OnError};
+///
+/// let answer: u32 = client
+///     .once("answer")
+///     .wait(Duration::from_secs(60)) // how long to wait for somebody else's
+///     .keep(Duration::from_secs(1800)) // how long it is everybody's
+///     .keep_errors(Duration::from_secs(5))
+///     .on_error(OnError::Share)
+///     .run(|| async { Ok::<_, Error>(42) })
+///     .await?;
+/// assert_eq!(answer, 42);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "nothing is asked for until run or join is awaited"]
 pub struct Once<'a> {
@@ -49,22 +89,22 @@ impl<'a> Once<'a> {
 
     ask_options!();
 
-    /// How long to wait for the result at most; without this, for as long as it takes. It does not end the
-    /// leader's own work.
+    /// How long to wait for the result at most, up to a year; without this, for as long as it takes. It does
+    /// not end the leader's own work.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.ask.wait = limits::wait(wait).map(Some);
         self
     }
 
-    /// How long callers who come later get the value that this caller computes. Without this, only those
-    /// get it who wait while it is computed.
+    /// How long callers who come later get the value that this caller computes, up to a year. Without this,
+    /// only those get it who wait while it is computed. With it at hand: [`Leader::publish_for`].
     pub fn keep(mut self, keep: Duration) -> Self {
         self.keep = limits::keep(keep);
         self
     }
 
-    /// How long callers who come later get the error, if this caller's work fails. Without this, only those
-    /// get it who wait.
+    /// How long callers who come later get the error, if this caller's work fails, up to a year. Without
+    /// this, only those get it who wait. Only with [`OnError::Share`].
     pub fn keep_errors(mut self, keep: Duration) -> Self {
         self.keep_errors = limits::keep(keep);
         self
@@ -80,9 +120,10 @@ impl<'a> Once<'a> {
     /// The work is dropped the moment the lease is lost; then another leader's value is waited for.
     ///
     /// # Errors
-    /// [`Error::Failed`] when the work fails, here or at the leader; [`Error::TimedOut`] when the wait is
-    /// over; [`Error::TooLarge`] and [`Error::BadResult`] when the value cannot be published, which the
-    /// waiters are told too.
+    /// [`Error::Failed`] when the work fails, here (then with its error as source) or at the leader;
+    /// [`Error::TimedOut`] when the wait is over; [`Error::Lost`] when this leader was replaced and nobody
+    /// has a value; [`Error::TooLarge`] and [`Error::BadResult`] when the value cannot be published, which the
+    /// waiters are told too; what is wrong with the options, before anything is sent; or the store's.
     ///
     /// # Cancel safety
     /// Safe: a follower leaves the line; a leader's work is dropped and the next in line takes over. The
@@ -140,7 +181,9 @@ impl<'a> Once<'a> {
     /// The two-step form: hear the value, or become the leader and publish it.
     ///
     /// # Errors
-    /// As [`Once::run`].
+    /// [`Error::Failed`] when the leader has failed, [`Error::TimedOut`] when the wait is over,
+    /// [`Error::BadResult`] when the value cannot be decoded as a `T`; what is wrong with the options, before
+    /// anything is sent; or the store's.
     ///
     /// # Cancel safety
     /// Safe: dropped at any moment, no place in line stays taken and nobody is left waiting for this caller.

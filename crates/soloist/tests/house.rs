@@ -1,6 +1,9 @@
 //! The walls of the house: who may use whom. Each is shown to fail on a bad line, too.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "house/said.rs"]
+mod said;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -210,6 +213,11 @@ fn check(folder: &Path, faults: impl Fn(&str, &str) -> Vec<String>) {
 #[test]
 fn the_library_keeps_its_walls() {
     check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), faults);
+}
+
+#[test]
+fn whatever_is_awaited_states_its_cancel_safety_and_has_an_example() {
+    check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), said::unsaid);
 }
 
 #[test]

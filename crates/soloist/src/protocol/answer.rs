@@ -42,16 +42,16 @@ pub enum Answer {
     Done(Outcome),
 }
 
-/// Who holds a key, as everybody may know it (the ticket stays secret).
+/// Who holds a key, as everybody may know it (the ticket stays secret). Part of [`KeyInfo`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {
     /// The holder's name.
     pub holder: Holder,
     /// The lease's fencing token.
     pub token: FencingToken,
-    /// Since when, by the store's clock.
+    /// Since when, by the store's clock, in microseconds since 1970.
     pub since: Micros,
-    /// Until when unless renewed; `None` is until released.
+    /// Until when unless renewed, by the store's clock, in microseconds since 1970; `None` is until released.
     pub deadline: Option<Micros>,
     /// The holder's remark.
     pub note: Option<Note>,
@@ -158,7 +158,7 @@ pub enum Published {
     Refused(Option<Holding>),
 }
 
-/// One in the line.
+/// One in the line. Part of [`KeyInfo`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaiterInfo {
     /// Its name.
@@ -169,16 +169,16 @@ pub struct WaiterInfo {
     pub want: Want,
 }
 
-/// A result that is kept.
+/// A result that is kept. Part of [`KeyInfo`]; the result itself is [`Client::result`](crate::Client::result).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResultInfo {
     /// Who computed it.
     pub leader: Holder,
     /// The leader's token.
     pub token: FencingToken,
-    /// When it was published.
+    /// When it was published, by the store's clock, in microseconds since 1970.
     pub at: Micros,
-    /// Until when it is kept.
+    /// Until when it is kept, likewise.
     pub until: Micros,
     /// A value or an error.
     pub kind: OutcomeKind,
@@ -186,12 +186,34 @@ pub struct ResultInfo {
     pub size: u64,
 }
 
-/// Everything about a key.
+/// Everything about a key; see [`Client::inspect`](crate::Client::inspect) and
+/// [`Client::list`](crate::Client::list). Its times are on one clock, the store's: subtract them from each other,
+/// not from the clock of this machine.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> soloist::Result<()> {
+/// # let client = soloist::Client::memory()?;
+/// use std::time::Duration;
+///
+/// let lease = client.lock("report:42").ttl(Duration::from_secs(30)).await?;
+/// let info = client.inspect("report:42").await?;
+/// let holding = info.holding.as_ref().expect("somebody holds it");
+/// let held_for = Duration::from_micros(info.now - holding.since);
+/// let left = holding.deadline.map(|end| Duration::from_micros(end.saturating_sub(info.now)));
+/// println!("{} for {held_for:?}, {left:?} left, {} in line", holding.holder, info.waiting);
+/// for waiter in &info.waiters {
+///     println!("  {}", waiter.holder);
+/// }
+/// # drop(lease);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyInfo {
     /// The key.
     pub key: Key,
-    /// The store's clock when it looked.
+    /// The store's clock when it looked, in microseconds since 1970.
     pub now: Micros,
     /// Who holds it.
     pub holding: Option<Holding>,

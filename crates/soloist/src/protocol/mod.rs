@@ -6,7 +6,39 @@
 //! ```
 //!
 //! A lock is a flight that never publishes. The memory and the local store run this machine; Redis runs the
-//! same one in Lua (`store/redis/lua`), and `tests/model.rs` demands the same answers of all three.
+//! same one in Lua (`store/redis/lua`), and `tests/model` demands the same answers of all three.
+//!
+//! Users meet only what [`Client::inspect`](crate::Client::inspect) answers: [`KeyInfo`] and its parts. The
+//! rest is for those who write a [store](crate::Store).
+//!
+//! ```
+//! use soloist::protocol::{Answer, Liveness, Mode, Request, Step, Table, Ttl, Want};
+//! use soloist::{FencingToken, Holder, Key, Session, Ticket};
+//!
+//! struct AllAlive;
+//! impl Liveness for AllAlive {
+//!     fn waiter_gone(&self, _: Session) -> bool { false }
+//!     fn holder_gone(&self, _: Session) -> bool { false }
+//! }
+//!
+//! let request = Request {
+//!     key: Key::new("report:42")?,
+//!     ticket: Ticket::mint(),
+//!     holder: Holder::new("worker-7")?,
+//!     note: None,
+//!     want: Want::Lock,
+//!     mode: Mode::Line,
+//!     ttl: Ttl::Micros(30_000_000),
+//!     bound: false,
+//!     seen: None,
+//! };
+//! let mut table = Table::default();
+//! let mut step = Step::new(1_000_000, &AllAlive); // the time comes in
+//! let Answer::Granted(grant) = table.acquire(&request, Session::mint(), &mut step) else { panic!("busy") };
+//! assert_eq!(grant.token, FencingToken(1_000_000));
+//! assert_eq!(step.effects.len(), 1); // an event goes out
+//! # Ok::<(), soloist::Error>(())
+//! ```
 
 mod answer;
 mod key_state;

@@ -47,7 +47,7 @@ impl Ttl {
     }
 }
 
-/// What the caller wants of the key.
+/// What the caller wants of the key; in a [`Holding`](super::Holding), what its holder wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Want {

@@ -1,5 +1,8 @@
 //! The store inside one process: the pure machine behind a mutex. It is the reference for all others, and
 //! the store of tests: its clock can be driven by hand.
+//!
+//! Only the store's clock is driven. Clients count the ttl of the leases that they hold on their own clock, so a
+//! holder hears of an expiry in driven time when it next asks: at a release, a renewal or a publish.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +23,16 @@ use crate::protocol::{
     Renewal, Renewed, Request, Step, Table, Who,
 };
 
-/// The clock of a store that keeps its own time: real, or driven by a test.
+/// The clock of a store that keeps its own time: real, or driven by a test. Clones are the same clock.
+///
+/// ```
+/// use std::time::Duration;
+/// use soloist::store::memory::StoreClock;
+///
+/// let clock = StoreClock::manual(1_000_000); // microseconds
+/// clock.clone().advance(Duration::from_secs(31));
+/// assert_eq!(clock.now(), 32_000_000);
+/// ```
 #[derive(Clone, Debug)]
 pub struct StoreClock {
     base: Micros,
@@ -41,7 +53,8 @@ impl StoreClock {
         StoreClock { base, manual: None }
     }
 
-    /// A clock that stands still until it is [moved](StoreClock::advance).
+    /// A clock that stands still at `start`, in microseconds since 1970, until it is
+    /// [moved](StoreClock::advance).
     pub fn manual(start: Micros) -> Self {
         StoreClock { base: 0, manual: Some(Arc::new(AtomicU64::new(start))) }
     }
@@ -54,7 +67,7 @@ impl StoreClock {
         }
     }
 
-    /// The time.
+    /// The time, in microseconds since 1970.
     pub fn now(&self) -> Micros {
         match &self.manual {
             Some(manual) => manual.load(Ordering::SeqCst),
@@ -68,7 +81,29 @@ impl StoreClock {
     }
 }
 
-/// A store inside one process. Clones of its shared state, by [`MemoryStore::peer`], are other sessions.
+/// A store inside one process. Clones of its shared state, by [`MemoryStore::peer`], are other sessions: what
+/// another process would be. Dropping a session, or closing it, ends its leases at once, as the end of a process
+/// does on the local store.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> soloist::Result<()> {
+/// use std::{sync::Arc, time::Duration};
+/// use soloist::Client;
+/// use soloist::store::memory::{MemoryStore, StoreClock};
+///
+/// let clock = StoreClock::manual(1_000_000);
+/// let store = MemoryStore::with_clock(clock.clone());
+/// let other = Client::builder().store(Arc::new(store.peer()))?;
+/// let client = Client::builder().store(Arc::new(store))?;
+///
+/// let lease = client.lock("report:42").ttl(Duration::from_secs(30)).await?;
+/// clock.advance(Duration::from_secs(31)); // no test waits for 31 s
+/// assert!(other.try_lock("report:42").await?.is_some());
+/// assert!(lease.release().await.is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct MemoryStore {
     shared: Arc<Shared>,

@@ -1,4 +1,7 @@
 //! Where the state of the keys lives. A store is one small object-safe trait; a wrapper is a store too.
+//!
+//! Users name a store by its [URL](StoreUrl), or open one of [`local`], [`memory`], [`redis`] and hand it to
+//! [`ClientBuilder::store`](crate::ClientBuilder::store). The rest of this module is for those who write one.
 
 mod hub;
 pub mod local;
@@ -55,24 +58,74 @@ pub enum Notice {
     AskAgain,
 }
 
-/// One of the things that a subscriber of events hears.
+/// One of the things that a subscriber of events hears; see [`Client::events`](crate::Client::events).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Told {
     /// Something happened.
     Event(Event),
-    /// Events were missed here: the connection was cut, or the subscriber was too slow.
+    /// Events were missed here: the connection was cut, or the subscriber was too slow. What holds now is
+    /// told by [`Client::list`](crate::Client::list).
     Missed,
 }
 
-/// A subscription to a store's events; dropping it ends it.
+/// A subscription to a store's events; dropping it ends it. A [`Stream`](futures_core::Stream): read it with
+/// `next` of `futures_util::StreamExt` or of `tokio_stream::StreamExt`. Drop it when its client is closed: it may
+/// end then, but need not.
+///
+/// # Cancel safety
+/// Dropping the future of `next` loses no event, so it may stand in a `select!`.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> soloist::Result<()> {
+/// # let client = soloist::Client::memory()?;
+/// use futures_util::StreamExt;
+/// use soloist::Told;
+///
+/// let mut events = client.events().await?;
+/// let lease = client.lock("report:42").await?;
+/// tokio::select! {
+///     told = events.next() => match told {
+///         Some(Told::Event(event)) => assert_eq!(event.token, lease.token()),
+///         Some(_) => println!("missed some: list the keys"),
+///         None => println!("closed"),
+///     },
+///     loss = lease.lost() => println!("lost: {loss}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub type EventStream = futures_util::stream::BoxStream<'static, Told>;
 
 /// Keeps the state of keys, and decides.
 ///
 /// All verbs are idempotent by ticket: a store repeats a request whose answer was lost, and answers
-/// [`crate::Error::Unavailable`] when it gave up. Dropping the future of any verb leaves the request in the
-/// state "unknown"; [`Store::leave`] makes an end of it.
+/// [`crate::Error::Unavailable`] when it gave up, [`crate::Error::Refused`] when the store says no, and
+/// [`crate::Error::Closed`] after [`Store::close`]. Whatever the verb: [`protocol`](crate::protocol) is the law,
+/// and every answer has to be as the machine's there.
+///
+/// # Cancel safety
+/// Dropping the future of a verb in flight leaves it unknown whether it was carried out, and harms nothing:
+/// asking again with the same ticket is the same request, and [`Store::leave`] makes an end of one. What is
+/// said at each verb is what a caller may rely on, and a store has to keep.
+///
+/// ```
+/// use std::sync::Arc;
+/// use soloist::store::{Store, memory::MemoryStore, prefix::PrefixStore};
+/// use soloist::Client;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> soloist::Result<()> {
+/// let inner: Arc<dyn Store> = Arc::new(MemoryStore::new());
+/// let wrapped = PrefixStore::new(Arc::clone(&inner), "billing:"); // a wrapper is a store
+/// let client = Client::builder().store(Arc::new(wrapped))?;
+/// let lease = client.lock("report:42").await?;
+/// assert_eq!(inner.list("").await?[0].key.as_str(), "billing:report:42");
+/// # drop(lease);
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait Store: Debug + Send + Sync + 'static {
     /// The store's name for messages, without secrets: `redis://127.0.0.1:6379/0`.
@@ -80,41 +133,77 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Asks for a key, once. After [`Answer::Queued`] the request stands in line until it is served or
     /// [left](Store::leave), whether or not anybody [waits](Store::wait).
+    ///
+    /// # Cancel safety
+    /// Dropped in flight, the request may be held or in line: ask again, or [leave](Store::leave).
     async fn acquire(&self, request: &Request) -> Result<Reply>;
 
     /// Waits until a request that stands in line is served: [`Answer::Granted`] or [`Answer::Done`].
-    /// `standing` is the answer that put it there. Dropping the future only stops listening: the place is
-    /// kept, and `wait` may be called again.
+    /// `standing` is the answer that put it there.
+    ///
+    /// # Cancel safety
+    /// Safe: dropping the future only stops listening. The place is kept, and `wait` may be called again.
     async fn wait(&self, request: &Request, standing: Reply) -> Result<Reply>;
 
     /// Gives a request up: out of the line, or the grant that crossed it is passed on to the next.
+    ///
+    /// # Cancel safety
+    /// Dropped in flight, it may not have been carried out: call it again until it answers.
     async fn leave(&self, key: &Key, ticket: Ticket) -> Result<Left>;
 
     /// Renews leases, as many as there are, in few steps; the answers stand in the order of the questions.
+    ///
+    /// # Cancel safety
+    /// Dropped in flight, some leases may have been renewed; asking again is safe.
     async fn renew(&self, renewals: &[Renewal]) -> Result<Vec<Renewed>>;
 
-    /// Ends a lease and hands the key over to the next in line.
+    /// Ends a lease and hands the key over to the next in line. Answers
+    /// [`Error::Unknown`](crate::Error::Unknown) when asking again could not tell whether it was carried out.
+    ///
+    /// # Cancel safety
+    /// Dropped in flight, it may have been carried out; asking again with the same ticket is safe.
     async fn release(&self, key: &Key, who: &Who) -> Result<Released>;
 
-    /// Publishes the result of a flight.
+    /// Publishes the result of a flight, and ends its leader's lease.
+    ///
+    /// # Cancel safety
+    /// Dropped in flight, it may have been carried out; asking again with the same ticket is safe.
     async fn publish(&self, publication: &Publication) -> Result<Published>;
 
     /// Drops the result of a key. Answers whether there was one.
+    ///
+    /// # Cancel safety
+    /// Dropped in flight, it may have been carried out; asking again is safe.
     async fn forget(&self, key: &Key) -> Result<bool>;
 
     /// Ends what has ended and hands over what is free, so that it is told at once.
+    ///
+    /// # Cancel safety
+    /// Safe: it does only what any other verb on the key would.
     async fn touch(&self, key: &Key) -> Result<()>;
 
     /// The result of a key, if one is kept, changing nothing.
+    ///
+    /// # Cancel safety
+    /// Safe: it changes nothing.
     async fn result(&self, key: &Key) -> Result<Option<Outcome>>;
 
     /// Everything about one key, changing nothing.
+    ///
+    /// # Cancel safety
+    /// Safe: it changes nothing.
     async fn inspect(&self, key: &Key) -> Result<KeyInfo>;
 
     /// Every key that is held, waited for or has a result, whose name begins with `prefix`, sorted.
+    ///
+    /// # Cancel safety
+    /// Safe: it changes nothing.
     async fn list(&self, prefix: &str) -> Result<Vec<KeyInfo>>;
 
     /// What happens from now on, to all keys.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped in flight, nothing is subscribed.
     async fn events(&self) -> Result<EventStream>;
 
     /// What the store says about leases without being asked.
@@ -127,10 +216,16 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// A descriptor that keeps the leases of this store's session alive for as long as any process has it
     /// open. Only the local store has one.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed), or what the system says.
     fn liveness(&self) -> Result<Option<std::os::fd::OwnedFd>> {
         Ok(None)
     }
 
     /// Ends the session: connections are closed, waiters are woken with [`crate::Error::Closed`].
+    ///
+    /// # Cancel safety
+    /// Safe: what it has ended stays ended, and calling it again ends the rest.
     async fn close(&self);
 }

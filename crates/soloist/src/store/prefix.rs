@@ -14,7 +14,8 @@ use crate::protocol::{
     KeyInfo, Left, Outcome, Publication, Published, Released, Renewal, Renewed, Request, Who,
 };
 
-/// Another store, seen through a prefix.
+/// Another store, seen through a prefix. A client has one by
+/// [`ClientBuilder::prefix`](crate::ClientBuilder::prefix).
 #[derive(Debug)]
 pub struct PrefixStore {
     inner: Arc<dyn Store>,
@@ -22,7 +23,8 @@ pub struct PrefixStore {
 }
 
 impl PrefixStore {
-    /// Puts `prefix` before every key of `inner`.
+    /// Puts `prefix` before every key of `inner`. Prefix and key together are at most 640 bytes, or the verb
+    /// answers [`Error::LongName`].
     pub fn new(inner: Arc<dyn Store>, prefix: &str) -> Self {
         PrefixStore { inner, prefix: prefix.into() }
     }

@@ -6,7 +6,24 @@ use std::str::FromStr;
 
 use crate::error::Error;
 
-/// The URL of a store.
+/// The URL of a store. Printed, it shows no password.
+///
+/// | URL | store |
+/// |---|---|
+/// | `local:`, `local:/path` | the processes of this machine, in the default folder or in this one |
+/// | `memory:` | inside this process |
+/// | `redis://user:password@host:6379/0` | one Redis or Valkey, here database 0 |
+/// | `rediss://host` | the same over TLS; `?ca=/path.pem` for a CA of your own, `&cert=` and `&key=` for a client certificate |
+/// | `redis+unix:///path?db=0&user=...&pass=...` | the same over a socket of this machine |
+///
+/// ```
+/// use soloist::StoreUrl;
+///
+/// let url: StoreUrl = "redis://worker:secret@10.0.0.1/2".parse()?;
+/// assert_eq!(url.to_string(), "redis://worker:***@10.0.0.1/2");
+/// assert!("http://10.0.0.1".parse::<StoreUrl>().is_err());
+/// # Ok::<(), soloist::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreUrl {

@@ -3,6 +3,9 @@
 //! The state is kept in shard files that every process reads and writes under a file lock, running the same
 //! pure machine. Wake-ups go through one FIFO a session, which is also how the end of a process is noticed:
 //! at once, and by the word of the operating system. Locks do not survive a reboot.
+//!
+//! Folders of a network file system are refused, and so are those that others can read. A holder that is killed
+//! is noticed at once, not at its ttl; a killed waiter is passed over.
 
 mod boot;
 mod events;
@@ -46,7 +49,7 @@ use crate::protocol::{
 /// How often the file of a result may be missing before it counts as lost, not as just replaced.
 const RESULT_TRIES: u32 = 3;
 
-/// How a local store is opened.
+/// How a local store is opened; see [`LocalStore::open_with`].
 #[derive(Clone, Debug, Default)]
 pub struct LocalOptions {
     /// The folder; `None` is `$XDG_STATE_HOME/soloist`, else `~/.local/state/soloist`, for root
@@ -56,7 +59,25 @@ pub struct LocalOptions {
     pub clock: Option<StoreClock>,
 }
 
-/// A store shared by the processes of one machine.
+/// A store shared by the processes of one machine. Dropping it ends its session: what it holds is free at once.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use soloist::Client;
+/// use soloist::store::local::LocalStore;
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("locks");
+/// let client = Client::builder().store(Arc::new(LocalStore::open(Some(&path))?))?;
+/// let other = Client::builder().store(Arc::new(LocalStore::open(Some(&path))?))?; // as another process
+/// let lease = client.lock("report:42").await?;
+/// assert!(other.try_lock("report:42").await?.is_none());
+/// lease.release().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct LocalStore {
     name: String,
@@ -77,7 +98,8 @@ impl LocalStore {
     /// `~/.local/state/soloist`, for root `/var/lib/soloist`. To be called inside a tokio runtime.
     ///
     /// # Errors
-    /// [`Error::Folder`] when the folder cannot be used: it is not ours alone, or on a network file system.
+    /// [`Error::Folder`] when the folder cannot be used: it is not ours alone, or on a network file system;
+    /// [`Error::Unavailable`] outside of a tokio runtime.
     pub fn open(path: Option<&Path>) -> Result<Self> {
         Self::open_with(LocalOptions { path: path.map(Path::to_path_buf), clock: None })
     }

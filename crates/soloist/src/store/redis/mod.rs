@@ -49,6 +49,25 @@ const RENEWALS_A_CALL: usize = 200;
 const LOOKS_A_CALL: usize = 200;
 
 /// A store on a Redis or Valkey server. Dropping it closes its connections.
+///
+/// It survives outages: it connects again without an end, and all waiters and leases then ask again. A verb is
+/// asked again, with the same ticket, until [`RedisOptions::give_up`]; who stands in line waits on.
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> soloist::Result<()> {
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use soloist::Client;
+/// use soloist::store::redis::{RedisOptions, RedisStore};
+///
+/// let options = RedisOptions::default().give_up(Duration::from_secs(30));
+/// let store = RedisStore::connect_with("redis://127.0.0.1/2", options).await?;
+/// let client = Client::builder().holder("worker-7").store(Arc::new(store))?;
+/// # drop(client);
+/// # Ok(())
+/// # }
+/// ```
 pub struct RedisStore {
     name: Arc<str>,
     session: Session,

@@ -23,7 +23,21 @@ impl RedisStore {
     /// password, missing rights, a server that is loading, too old, a replica, or no Redis.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves nothing behind.
+    /// Safe: dropping the future leaves nothing behind.
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// use std::sync::Arc;
+    /// use soloist::Client;
+    /// use soloist::store::redis::RedisStore;
+    ///
+    /// let store = RedisStore::connect("rediss://worker:secret@cache.example.org/0").await?;
+    /// let client = Client::builder().store(Arc::new(store))?; // the same as Client::connect with this URL
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect(url: &str) -> Result<Self> {
         Self::connect_with(url, RedisOptions::default()).await
     }
@@ -32,15 +46,50 @@ impl RedisStore {
     ///
     /// # Errors
     /// As [`RedisStore::connect`].
+    ///
+    /// # Cancel safety
+    /// Safe: dropping the future leaves nothing behind.
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// use std::time::Duration;
+    /// use soloist::store::redis::{RedisOptions, RedisStore};
+    ///
+    /// let patient = RedisOptions::default().connect_timeout(Duration::from_secs(10));
+    /// let store = RedisStore::connect_with("redis://127.0.0.1", patient).await?;
+    /// # drop(store);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self> {
         Self::open(address::client(url)?, redact(url), options, false).await
     }
 
     /// Connects as a client of the caller's does: same server, same user, same certificates. The store has
-    /// connections of its own, so nothing that the caller does on his can harm it.
+    /// connections of its own, so nothing that the caller does on his can harm it. The client is that of the
+    /// crate `redis` 1.x.
     ///
     /// # Errors
     /// As [`RedisStore::connect`].
+    ///
+    /// # Cancel safety
+    /// Safe: dropping the future leaves nothing behind.
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::Arc;
+    /// use soloist::Client;
+    /// use soloist::store::redis::{RedisOptions, RedisStore};
+    ///
+    /// let yours = redis::Client::open("redis://127.0.0.1/2")?;
+    /// let store = RedisStore::from_client(&yours, RedisOptions::default()).await?;
+    /// let client = Client::builder().store(Arc::new(store))?;
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn from_client(client: &redis::Client, options: RedisOptions) -> Result<Self> {
         let name = address::name(client.get_connection_info());
         Self::open(address::adapted(client)?, name, options, false).await

@@ -3,6 +3,14 @@
 use std::time::Duration;
 
 /// How patient a Redis store is.
+///
+/// ```
+/// use std::time::Duration;
+/// use soloist::store::redis::RedisOptions;
+///
+/// let options = RedisOptions::default().give_up(Duration::from_secs(30));
+/// assert_eq!(options.response_timeout, Duration::from_secs(2));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RedisOptions {

@@ -33,6 +33,23 @@ pub use self::old::Old;
 const ASK: Duration = Duration::from_millis(100);
 
 /// A Redis store beside an older system; see [the module](self).
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> soloist::Result<()> {
+/// use std::sync::Arc;
+/// use soloist::Client;
+/// use soloist::store::redis::RedisStore;
+/// use soloist::store::redis::bridge::{BridgeStore, Old};
+///
+/// let store = RedisStore::connect("redis://127.0.0.1").await?; // the server of the old processes
+/// let bridge = BridgeStore::new(store, Old::Locky);
+/// let client = Client::builder().holder("user:20").store(Arc::new(bridge))?;
+/// let lease = client.lock("article:12").await?; // old processes find locky:lock:article:12 taken
+/// lease.release().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct BridgeStore {
     inner: RedisStore,
