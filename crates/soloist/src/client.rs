@@ -320,7 +320,10 @@ impl Client {
     /// # }
     /// ```
     pub async fn release(&self, id: &LeaseId) -> Result<FencingToken> {
-        self.release_as(id.key.clone(), Who::Ticket(id.ticket)).await
+        let token = self.release_as(id.key.clone(), Who::Ticket(id.ticket)).await?;
+        // The store tells the holder's session, unless that is the one that asks.
+        self.inner.keeper.ended(id.ticket);
+        Ok(token)
     }
 
     /// Releases the lease of a named holder. Answers its token.

@@ -26,6 +26,8 @@ enum Order {
     Hold { kept: Arc<Kept>, confirm: bool },
     /// Its owner ends it himself.
     Stop(Ticket),
+    /// It was released by its id, on this very client.
+    Ended(Ticket),
     /// Its owner dropped it.
     Release(Arc<Kept>),
     /// A request was abandoned on its way.
@@ -60,6 +62,11 @@ impl Keeper {
 
     pub(crate) fn stop(&self, ticket: Ticket) {
         self.post(Order::Stop(ticket));
+    }
+
+    /// Tells the owner of a lease, if it is one of this client's, that it was released by its id.
+    pub(crate) fn ended(&self, ticket: Ticket) {
+        self.post(Order::Ended(ticket));
     }
 
     /// Releases in the background. Never blocks, so it may be called from a drop.
@@ -130,6 +137,7 @@ async fn run(
                     work.push(end(Arc::clone(&store), kept));
                 }
                 Some(Order::Stop(ticket)) => renewals.remove(ticket),
+                Some(Order::Ended(ticket)) => renewals.lost(ticket, Loss::Released),
                 Some(Order::Release(kept)) => {
                     renewals.remove(kept.ticket);
                     cleanups += 1;

@@ -10,7 +10,7 @@ use crate::kept::Kept;
 use crate::lease::Lease;
 use crate::name::{Key, Ticket};
 use crate::observe;
-use crate::protocol::{Answer, Grant, Holding, Outcome, Request};
+use crate::protocol::{Answer, Grant, Holding, Outcome, Request, Want};
 use crate::store::{Reply, Store};
 
 /// How often in a row a grant may come later than its own ttl before that is an error.
@@ -18,6 +18,9 @@ const LATE_GRANTS: u32 = 3;
 
 /// How long a wait that is over may still take to name the holder.
 const NAME_IN_TIME: Duration = Duration::from_millis(250);
+
+/// How long a wait that is over may still take to leave the line.
+const LEAVE_IN_TIME: Duration = Duration::from_millis(250);
 
 /// What came of a request.
 pub(crate) enum Served {
@@ -56,12 +59,23 @@ impl Place {
             Ok(served) => served,
             Err(_) if self.in_line => {
                 observe::wait_over(&self.request, self.began);
+                self.leave_soon().await;
                 Err(timed_out(&*self.store, &self.request.key, Moment::now().since(began)).await)
             }
             Err(_) => Err(Error::Unavailable {
                 store: self.store.name().into(),
                 why: format!("no answer within the wait of {limit:?}"),
             }),
+        }
+    }
+
+    /// Leaves the line before the caller hears that its wait is over, so that nobody finds it there after
+    /// that; in the background if the store takes its time. The place of a flight is left to the next caller.
+    async fn leave_soon(&mut self) {
+        let Request { key, ticket, want, .. } = &self.request;
+        if *want == Want::Lock {
+            let left = tokio::time::timeout(LEAVE_IN_TIME, self.store.leave(key, *ticket)).await;
+            self.asked = !matches!(left, Ok(Ok(_)));
         }
     }
 

@@ -58,7 +58,6 @@ pub async fn wait_ends_and_names_the_holder(fleet: &Fleet) {
         }
         other => panic!("{other:?}"),
     }
-    b.flush().await;
     assert_eq!(a.inspect("k").await.unwrap().waiting, 0, "nobody stays in line");
 }
 
@@ -149,6 +148,14 @@ pub async fn release_after_loss_says_so(fleet: &Fleet) {
     assert!(matches!(lease.release().await, Err(Error::Lost { .. })));
     assert!(!next.is_lost());
     assert_eq!(a.inspect("k").await.unwrap().holding.unwrap().token, next.token());
+}
+
+pub async fn release_by_id_tells_the_owner_on_the_same_client(fleet: &Fleet) {
+    let a = fleet.client("a").await;
+    // So long that a renewal would find it out too late for this test.
+    let lease = a.lock("k").ttl(MS(3_600_000)).await.unwrap();
+    a.release(&lease.id()).await.unwrap();
+    assert_eq!(soon(lease.lost()).await, Loss::Released);
 }
 
 pub async fn break_lock_tells_the_holder(fleet: &Fleet) {

@@ -47,7 +47,8 @@ on_every_store! {
     lock: one_at_a_time_and_in_order, a_busy_key_is_a_value, wait_ends_and_names_the_holder,
         force_takes_over_and_tells, a_lease_renews_itself, a_lost_lease_is_told_at_its_deadline,
         run_until_lost_drops_the_work, a_detached_lease_lives_on, no_expiry_is_held_until_released,
-        release_after_loss_says_so, break_lock_tells_the_holder, a_drop_releases,
+        release_after_loss_says_so, break_lock_tells_the_holder,
+        release_by_id_tells_the_owner_on_the_same_client, a_drop_releases,
         a_handed_over_lease_is_confirmed, bad_input_is_told_before_anything_is_sent,
         a_prefix_separates, list_and_inspect, a_wait_of_zero_tries, renew_changes_the_ttl;
     once: all_hear_one_leader, a_value_is_kept_and_forgotten, without_keep_the_next_computes,
