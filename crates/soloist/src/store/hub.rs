@@ -127,10 +127,11 @@ impl Hub {
         }
     }
 
-    /// Wakes all waiters for the last time: `listen` answers `None` from now on.
+    /// Wakes all waiters for the last time: `listen` answers `None` from now on. Every holder's keeper asks
+    /// too, and hears that the store is closed: several clients may share it.
     pub(super) fn close(&self) {
         lock(&self.state).closed = true;
-        self.look_all(false);
+        self.look_all(true);
         lock(&self.state).slots.clear();
     }
 
