@@ -20,7 +20,7 @@ use fleet::{in_line, soon, until};
 use futures_util::FutureExt;
 use soloist::store::local::LocalStore;
 use soloist::store::memory::MemoryStore;
-use soloist::{Client, Error, Loss, Moment, Store};
+use soloist::{Client, Error, Flight, Loss, Moment, Store};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -103,6 +103,21 @@ async fn flush_waits_for_what_was_dropped_before_it_only() {
     assert!(flush.as_mut().now_or_never().is_none());
     drop(two);
     soon(flush).await;
+}
+
+#[tokio::test]
+async fn a_wait_of_zero_asks_the_store_whoever_else_asks() {
+    let (client, store, _other) = faulty();
+    let Flight::Leader(leader) = client.once("k").keep(MS(60_000)).join().await.unwrap() else { panic!() };
+    leader.publish(7u32).await.unwrap();
+    store.plan("acquire", Fault::Late(MS(1000)));
+    let asked = store.asked.load(Ordering::SeqCst);
+    let other = client.clone();
+    let slow = tokio::spawn(async move { other.once("k").join::<u32>().await });
+    until(|| async { store.asked.load(Ordering::SeqCst) > asked }).await;
+    let hasty = client.once("k").wait(Duration::ZERO).join::<u32>().await;
+    assert!(matches!(hasty, Ok(Flight::Done(7))), "{hasty:?}");
+    assert!(matches!(soon(slow).await.unwrap().unwrap(), Flight::Done(7)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

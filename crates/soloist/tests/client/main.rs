@@ -55,7 +55,7 @@ on_every_store! {
         a_dropped_leader_is_replaced, a_panicking_leader_is_replaced, falsy_and_marker_values_survive,
         too_large_is_told_to_all, a_follower_gives_up_alone, forget_while_computing,
         a_replaced_leader_is_refused, many_callers_one_request, raw_bytes, a_driver_that_leaves_passes_on,
-        undecodable_is_told;
+        undecodable_is_told, a_leader_that_lost_its_lease_holds_nobody_up;
     events: each_kind_in_order, an_expiry_is_told_untouched, an_expiry_of_an_older_lease_is_told;
     cancel: a_dropped_lock_leaves_nothing, a_dropped_wait_leaves_nothing, a_dropped_release_releases,
         a_dropped_detach_releases_or_lives, a_dropped_leader_leaves_nothing, a_dropped_follower_leaves_nothing;
