@@ -186,7 +186,7 @@ impl Store for MemoryStore {
 
     async fn acquire(&self, request: &Request) -> Result<Reply> {
         if request.mode == Mode::Line {
-            self.hub.listen(request.ticket).ok_or(Error::Closed)?;
+            self.hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
         }
         let sent = Moment::now();
         let (answer, now) = self.step(|table, step| table.acquire(request, self.session, step))?;

@@ -130,7 +130,7 @@ impl LocalStore {
     /// Asks once; a result that stands aside is still there.
     async fn ask(&self, request: &Request) -> Result<Reply> {
         if request.mode == Mode::Line {
-            self.core.hub.listen(request.ticket).ok_or(Error::Closed)?;
+            self.core.hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
         }
         let sent = Moment::now();
         let (asked, session) = (request.clone(), self.core.session);
