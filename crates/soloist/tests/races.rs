@@ -17,10 +17,10 @@ use std::time::Duration;
 
 use faulty::{Fault, faulty};
 use fleet::{in_line, soon, until};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use soloist::store::local::LocalStore;
 use soloist::store::memory::MemoryStore;
-use soloist::{Client, Error, Flight, Loss, Moment, Store};
+use soloist::{Client, Error, EventKind, Flight, Loss, Moment, Store, Told};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -137,4 +137,19 @@ async fn a_frozen_neighbour_costs_no_lease_but_those_of_its_shard() {
     let lost = tokio::time::timeout(MS(4500), two.lost()).await;
     assert!(lost.is_err(), "{lost:?}");
     file.unlock().unwrap();
+}
+
+#[tokio::test]
+async fn what_was_missed_while_the_store_was_away_is_looked_for_again() {
+    let (client, store, other) = faulty();
+    let mut events = client.events().await.unwrap();
+    let id = other.lock("k").ttl(MS(1000)).await.unwrap().detach().await.unwrap();
+    // The event of the grant is lost, and the store is away for the first look.
+    store.miss_one_event();
+    store.plan("list", Fault::Lost);
+    assert_eq!(soon(events.next()).await, Some(Told::Missed));
+    match soon(events.next()).await {
+        Some(Told::Event(event)) => assert_eq!((event.kind, event.token), (EventKind::Expired, id.token())),
+        told => panic!("{told:?}"),
+    }
 }

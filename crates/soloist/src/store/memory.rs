@@ -86,7 +86,7 @@ struct Shared {
 struct State {
     table: Table,
     sessions: HashMap<Session, Arc<Hub>>,
-    subscribers: Vec<mpsc::UnboundedSender<Event>>,
+    subscribers: Vec<(Session, mpsc::UnboundedSender<Event>)>,
 }
 
 struct Alive<'a>(&'a HashSet<Session>);
@@ -146,7 +146,7 @@ impl MemoryStore {
                         hub.tell(ticket, wake);
                     }
                 }
-                Effect::Event(event) => state.subscribers.retain(|s| s.send(event.clone()).is_ok()),
+                Effect::Event(event) => state.subscribers.retain(|(_, s)| s.send(event.clone()).is_ok()),
             }
         }
         Ok((answer, now))
@@ -157,6 +157,7 @@ impl MemoryStore {
         let hubs: Vec<_> = {
             let mut state = self.state();
             state.sessions.remove(&self.session);
+            state.subscribers.retain(|(session, _)| *session != self.session);
             state.sessions.values().cloned().collect()
         };
         self.hub.close();
@@ -243,7 +244,11 @@ impl Store for MemoryStore {
 
     async fn events(&self) -> Result<EventStream> {
         let (sender, mut receiver) = mpsc::unbounded_channel();
-        self.state().subscribers.push(sender);
+        let mut state = self.state();
+        if !state.sessions.contains_key(&self.session) {
+            return Err(Error::Closed);
+        }
+        state.subscribers.push((self.session, sender));
         let next = move |cx: &mut std::task::Context<'_>| receiver.poll_recv(cx).map(|e| e.map(Told::Event));
         Ok(Box::pin(futures_util::stream::poll_fn(next)))
     }

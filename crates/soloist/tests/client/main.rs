@@ -57,7 +57,8 @@ on_every_store! {
         too_large_is_told_to_all, a_follower_gives_up_alone, forget_while_computing,
         a_replaced_leader_is_refused, many_callers_one_request, raw_bytes, a_driver_that_leaves_passes_on,
         undecodable_is_told, a_leader_that_lost_its_lease_holds_nobody_up;
-    events: each_kind_in_order, an_expiry_is_told_untouched, an_expiry_of_an_older_lease_is_told;
+    events: each_kind_in_order, an_expiry_is_told_untouched, an_expiry_of_an_older_lease_is_told,
+        the_events_of_a_closed_client_end;
     cancel: a_dropped_lock_leaves_nothing, a_dropped_wait_leaves_nothing, a_dropped_release_releases,
         a_dropped_detach_releases_or_lives, a_dropped_leader_leaves_nothing, a_dropped_follower_leaves_nothing;
 }

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
 use soloist::protocol::{
     KeyInfo, Left, Outcome, Publication, Published, Released, Renewal, Renewed, Request, Who,
 };
 use soloist::store::memory::MemoryStore;
 use soloist::store::{Notice, Reply};
-use soloist::{Client, Error, EventStream, Key, Result, Store, Ticket};
+use soloist::{Client, Error, EventStream, Key, Result, Store, Ticket, Told};
 use tokio::sync::{broadcast, watch};
 
 use crate::fleet::soon;
@@ -34,6 +35,8 @@ pub struct Faulty {
     plan: Mutex<VecDeque<(&'static str, Fault)>>,
     /// By how much the next wake-up comes late.
     pub late_wake_up: Mutex<Option<Duration>>,
+    /// Whether the next event is missed.
+    miss_event: Arc<AtomicBool>,
     pub away: AtomicBool,
     pub asked: AtomicUsize,
     /// How many verbs have failed so far.
@@ -47,10 +50,15 @@ impl Faulty {
             inner,
             plan,
             late_wake_up: Mutex::default(),
+            miss_event: Arc::default(),
             away,
             asked,
             failed: watch::channel(0).0,
         })
+    }
+
+    pub fn miss_one_event(&self) {
+        self.miss_event.store(true, Ordering::SeqCst);
     }
 
     pub fn plan(&self, verb: &'static str, fault: Fault) {
@@ -136,10 +144,12 @@ impl Store for Faulty {
         self.inner.inspect(key).await
     }
     async fn list(&self, prefix: &str) -> Result<Vec<KeyInfo>> {
-        self.inner.list(prefix).await
+        self.verb("list", self.inner.list(prefix)).await
     }
     async fn events(&self) -> Result<EventStream> {
-        self.inner.events().await
+        let missing = Arc::clone(&self.miss_event);
+        let miss = move |told| if missing.swap(false, Ordering::SeqCst) { Told::Missed } else { told };
+        Ok(self.inner.events().await?.map(miss).boxed())
     }
     fn notices(&self) -> broadcast::Receiver<Notice> {
         self.inner.notices()
