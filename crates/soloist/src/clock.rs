@@ -37,14 +37,6 @@ impl Moment {
         self.0 / 1000
     }
 
-    pub(crate) fn nanos(self) -> u64 {
-        self.0
-    }
-
-    pub(crate) fn from_nanos(nanos: u64) -> Self {
-        Moment(nanos)
-    }
-
     /// So much later; never overflows.
     pub fn after(self, time: Duration) -> Self {
         Moment(self.0.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)))

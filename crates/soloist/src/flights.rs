@@ -2,13 +2,15 @@
 //!
 //! The callers of a key pass a baton. Who has it drives: it stands in line, and either hears the result,
 //! which then is everybody's, or leads and computes it. A driver that goes away passes the baton on, and
-//! with it its place in the line.
+//! with it its place in the line. A leader that loses its lease is left behind with the baton: the others go
+//! on without it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::kept::Kept;
 use crate::name::Key;
 use crate::place::Place;
 use crate::protocol::{Outcome, Request};
@@ -25,6 +27,8 @@ pub(crate) struct LocalFlight {
     /// The place in line that the last driver left.
     place: Mutex<Option<Place>>,
     outcome: watch::Sender<Option<Outcome>>,
+    /// The lease of whoever has the baton and leads.
+    leader: watch::Sender<Option<Arc<Kept>>>,
 }
 
 /// What a caller gets: the result, or its turn to drive.
@@ -37,7 +41,7 @@ pub(crate) enum Turn {
 pub(crate) struct Baton {
     flight: Arc<LocalFlight>,
     place: Option<Place>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -46,19 +50,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Flights {
+    /// Waits with the other callers of a key for the result or for the turn to drive. Cancel safe.
+    pub(crate) async fn turn(&self, key: &Key) -> Turn {
+        loop {
+            if let Some(turn) = self.join(key).turn().await {
+                return turn;
+            }
+        }
+    }
+
+    /// The turn to drive at once, apart from all other callers.
+    pub(crate) fn alone(&self, key: &Key) -> Turn {
+        Turn::Drive(Baton { flight: Arc::new(LocalFlight::new(key, self)), place: None, _permit: None })
+    }
+
     /// Joins the callers of a key.
-    pub(crate) fn join(&self, key: &Key) -> Arc<LocalFlight> {
+    fn join(&self, key: &Key) -> Arc<LocalFlight> {
         let mut map = lock(&self.0);
         if let Some(flight) = map.get(key).and_then(Weak::upgrade) {
             return flight;
         }
-        let flight = Arc::new(LocalFlight {
-            key: key.clone(),
-            flights: self.clone(),
-            baton: Arc::new(Semaphore::new(1)),
-            place: Mutex::new(None),
-            outcome: watch::channel(None).0,
-        });
+        let flight = Arc::new(LocalFlight::new(key, self));
         map.insert(key.clone(), Arc::downgrade(&flight));
         flight
     }
@@ -77,27 +89,58 @@ impl Flights {
 }
 
 impl LocalFlight {
-    /// Waits for the result or the baton. Cancel safe.
-    pub(crate) async fn turn(self: Arc<Self>) -> Turn {
+    fn new(key: &Key, flights: &Flights) -> Self {
+        LocalFlight {
+            key: key.clone(),
+            flights: flights.clone(),
+            baton: Arc::new(Semaphore::new(1)),
+            place: Mutex::new(None),
+            outcome: watch::channel(None).0,
+            leader: watch::channel(None).0,
+        }
+    }
+
+    /// Waits for the result or the baton. `None` when the leader has lost its lease and with it this flight:
+    /// the others join a new one. Cancel safe.
+    async fn turn(self: Arc<Self>) -> Option<Turn> {
         let mut outcome = self.outcome.subscribe();
         let baton = Arc::clone(&self.baton);
         tokio::select! {
             biased;
             Ok(done) = outcome.wait_for(Option::is_some) => {
-                if let Some(done) = done.clone() {
-                    return Turn::Done(done);
-                }
+                return done.clone().map(Turn::Done);
             }
             Ok(permit) = baton.acquire_owned() => {
                 if let Some(done) = self.outcome.borrow().clone() {
-                    return Turn::Done(done);
+                    return Some(Turn::Done(done));
                 }
                 let place = lock(&self.place).take();
-                return Turn::Drive(Baton { flight: self, place, _permit: permit });
+                return Some(Turn::Drive(Baton { flight: self, place, _permit: Some(permit) }));
+            }
+            () = self.leader_lost() => {
+                self.flights.remove(&self);
+                return None;
             }
         }
-        // Neither the channel nor the semaphore is ever closed while `self` lives.
-        std::future::pending().await
+    }
+
+    /// Resolves when whoever leads has lost its lease.
+    async fn leader_lost(&self) {
+        let mut leader = self.leader.subscribe();
+        loop {
+            let leads = leader.borrow_and_update().clone();
+            let lost = async {
+                match leads {
+                    Some(kept) => kept.told_lost().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = lost => return,
+                // The sender lives in self, so this cannot fail.
+                _ = leader.changed() => {}
+            }
+        }
     }
 }
 
@@ -119,6 +162,11 @@ impl Baton {
         self.place = None;
     }
 
+    /// Its lease: once that is lost, the others do not wait for this caller any more.
+    pub(crate) fn leads(&self, kept: Arc<Kept>) {
+        self.flight.leader.send_replace(Some(kept));
+    }
+
     /// Everybody of this process who waits has this result.
     pub(crate) fn done(&self, outcome: Outcome) {
         self.flight.flights.remove(&self.flight);
@@ -128,6 +176,7 @@ impl Baton {
 
 impl Drop for Baton {
     fn drop(&mut self) {
+        self.flight.leader.send_replace(None);
         // The next driver goes on with the place. If there is none, the flight drops it, and it is left.
         if let Some(place) = self.place.take() {
             *lock(&self.flight.place) = Some(place);

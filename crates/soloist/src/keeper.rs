@@ -4,6 +4,7 @@
 mod cleanup;
 mod renewals;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,7 +104,38 @@ impl Keeper {
 /// Something that the keeper had under way has ended.
 enum Ended {
     Renewal(Batch),
-    Cleanup,
+    Cleanup(u64),
+}
+
+/// What the keeper has under way.
+#[derive(Default)]
+struct Work {
+    running: FuturesUnordered<BoxFuture<'static, Ended>>,
+    /// The cleanups that are not done, numbered in the order in which they were asked for.
+    cleanups: BTreeSet<u64>,
+    asked: u64,
+    /// Who waits until every cleanup up to that number is done.
+    flushes: Vec<(u64, oneshot::Sender<()>)>,
+}
+
+impl Work {
+    fn clean_up(&mut self, cleanup: impl Future<Output = ()> + Send + 'static) {
+        self.asked += 1;
+        let number = self.asked;
+        self.cleanups.insert(number);
+        self.running.push(Box::pin(async move {
+            cleanup.await;
+            Ended::Cleanup(number)
+        }));
+    }
+
+    /// Tells whose cleanups are all done. Those that were asked for later do not keep him waiting.
+    fn tell_flushed(&mut self) {
+        let first = self.cleanups.first().copied().unwrap_or(u64::MAX);
+        for (_, flushed) in self.flushes.extract_if(.., |(number, _)| *number < first) {
+            let _ = flushed.send(());
+        }
+    }
 }
 
 async fn run(
@@ -113,50 +145,36 @@ async fn run(
 ) {
     let mut notices_open = true;
     let mut renewals = Renewals::default();
-    let mut work: FuturesUnordered<BoxFuture<'static, Ended>> = FuturesUnordered::new();
-    let mut cleanups = 0usize;
-    let mut flushes: Vec<oneshot::Sender<()>> = Vec::new();
+    let mut work = Work::default();
     let mut open = true;
     let mut closed = false;
-    while open || cleanups > 0 {
-        if cleanups == 0 {
-            for flushed in flushes.drain(..) {
-                let _ = flushed.send(());
-            }
-        }
-        if let Some(batch) = renewals.take_due() {
+    while open || !work.cleanups.is_empty() {
+        work.tell_flushed();
+        for batch in renewals.take_due() {
             let store = Arc::clone(&store);
-            work.push(Box::pin(async move { Ended::Renewal(batch.send(&*store).await) }));
+            work.running.push(Box::pin(async move { Ended::Renewal(batch.send(&*store).await) }));
         }
         let pause = renewals.next_due().unwrap_or(Duration::from_secs(3600));
         tokio::select! {
             order = inbox.recv(), if open => match order {
                 Some(Order::Hold { kept, confirm }) if !closed => renewals.add(kept, confirm),
-                Some(Order::Hold { kept, .. }) => {
-                    cleanups += 1;
-                    work.push(end(Arc::clone(&store), kept));
-                }
+                Some(Order::Hold { kept, .. }) => end(&mut work, &store, kept),
                 Some(Order::Stop(ticket)) => renewals.remove(ticket),
                 Some(Order::Ended(ticket)) => renewals.lost(ticket, Loss::Released),
                 Some(Order::Release(kept)) => {
                     renewals.remove(kept.ticket);
-                    cleanups += 1;
                     let store = Arc::clone(&store);
-                    work.push(Box::pin(async move { cleanup::release(&*store, &kept).await; Ended::Cleanup }));
+                    work.clean_up(async move { cleanup::release(&*store, &kept).await });
                 }
                 Some(Order::Leave(key, ticket)) => {
-                    cleanups += 1;
                     let store = Arc::clone(&store);
-                    work.push(Box::pin(async move { cleanup::leave(&*store, &key, ticket).await; Ended::Cleanup }));
+                    work.clean_up(async move { cleanup::leave(&*store, &key, ticket).await });
                 }
                 Some(Order::Close) => {
                     closed = true;
-                    for kept in renewals.take_all() {
-                        cleanups += 1;
-                        work.push(end(Arc::clone(&store), kept));
-                    }
+                    renewals.take_all().into_iter().for_each(|kept| end(&mut work, &store, kept));
                 }
-                Some(Order::Flush(flushed)) => flushes.push(flushed),
+                Some(Order::Flush(flushed)) => work.flushes.push((work.asked, flushed)),
                 None => open = false,
             },
             notice = notices.recv(), if notices_open => match notice {
@@ -165,9 +183,9 @@ async fn run(
                 Ok(Notice::AskAgain) | Err(RecvError::Lagged(_)) => renewals.all_due(),
                 Err(RecvError::Closed) => notices_open = false,
             },
-            Some(ended) = work.next(), if !work.is_empty() => match ended {
+            Some(ended) = work.running.next(), if !work.running.is_empty() => match ended {
                 Ended::Renewal(batch) => renewals.apply(batch),
-                Ended::Cleanup => cleanups -= 1,
+                Ended::Cleanup(number) => drop(work.cleanups.remove(&number)),
             },
             () = tokio::time::sleep(pause) => {}
         }
@@ -176,13 +194,12 @@ async fn run(
 
 /// Ends the lease of a client that is closed. The owner is told first, so that his work stops before the
 /// next holder's may begin.
-fn end(store: Arc<dyn Store>, kept: Arc<Kept>) -> BoxFuture<'static, Ended> {
-    if kept.loss().is_some() {
-        return Box::pin(async { Ended::Cleanup });
+fn end(work: &mut Work, store: &Arc<dyn Store>, kept: Arc<Kept>) {
+    if kept.loss().is_none() {
+        kept.lose(Loss::Released);
+        let store = Arc::clone(store);
+        work.clean_up(async move {
+            cleanup::end(&*store, &kept).await;
+        });
     }
-    kept.lose(Loss::Released);
-    Box::pin(async move {
-        cleanup::end(&*store, &kept).await;
-        Ended::Cleanup
-    })
 }

@@ -1,6 +1,6 @@
 //! A lease that is kept: what its owner and the keeper know of it together.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,12 +11,11 @@ use crate::name::{FencingToken, Holder, Key, Ticket};
 use crate::observe::{self, Subject};
 use crate::protocol::{Renewal, Ttl, Who};
 
-const FOREVER: u64 = u64::MAX;
-
 /// How long a sleep may be that has to notice that the machine was suspended: timers stand still meanwhile.
 pub(crate) const SUSPEND_CHECK: Duration = Duration::from_secs(1);
 
-/// One lease of this process. The deadline only ever moves by a confirmed renewal.
+/// One lease of this process. Its deadline only ever becomes later by a confirmed renewal, and a loss that was
+/// told is final.
 #[derive(Debug)]
 pub(crate) struct Kept {
     pub(crate) key: Key,
@@ -24,9 +23,15 @@ pub(crate) struct Kept {
     pub(crate) token: FencingToken,
     pub(crate) holder: Holder,
     pub(crate) since: Moment,
-    ttl: AtomicU64,
-    deadline: AtomicU64,
+    life: Mutex<Life>,
     loss: watch::Sender<Option<Loss>>,
+}
+
+#[derive(Debug)]
+struct Life {
+    /// What the next renewal asks for.
+    ttl: Ttl,
+    deadline: Option<Moment>,
 }
 
 impl Kept {
@@ -38,45 +43,45 @@ impl Kept {
         ttl: Ttl,
         deadline: Option<Moment>,
     ) -> Self {
-        let kept = Kept {
-            key,
-            ticket,
-            token,
-            holder,
-            since: Moment::now(),
-            ttl: AtomicU64::new(FOREVER),
-            deadline: AtomicU64::new(deadline.map_or(FOREVER, Moment::nanos)),
-            loss: watch::channel(None).0,
-        };
-        kept.set_ttl(ttl);
-        kept
+        let (life, loss) = (Mutex::new(Life { ttl, deadline }), watch::channel(None).0);
+        Kept { key, ticket, token, holder, since: Moment::now(), life, loss }
+    }
+
+    fn life(&self) -> MutexGuard<'_, Life> {
+        // Nothing panics while it is held, and it is whole at every step.
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn ttl(&self) -> Ttl {
-        match self.ttl.load(Ordering::Acquire) {
-            FOREVER => Ttl::Forever,
-            us => Ttl::Micros(us),
-        }
+        self.life().ttl
     }
 
+    /// Renewals ask for this ttl from now on. A shorter one counts at once: its answer may be lost, and then
+    /// the store counts by it all the same.
     pub(crate) fn set_ttl(&self, ttl: Ttl) {
-        let us = if let Ttl::Micros(us) = ttl { us } else { FOREVER };
-        self.ttl.store(us, Ordering::Release);
+        let mut life = self.life();
+        life.ttl = ttl;
+        let end = ttl.duration().map(|ttl| Moment::now().after(ttl));
+        if end.is_some_and(|end| life.deadline.is_none_or(|deadline| end < deadline)) {
+            life.deadline = end;
+        }
     }
 
     /// When the lease ends unless it is renewed; `None` is never.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        match self.deadline.load(Ordering::Acquire) {
-            FOREVER => None,
-            nanos => Some(Moment::from_nanos(nanos)),
-        }
+        self.life().deadline
     }
 
-    /// A renewal that was sent at `sent` has been confirmed.
-    /// From before sending: the store began the ttl no earlier.
-    pub(crate) fn renewed(&self, sent: Moment, ttl: Ttl) {
-        let deadline = ttl.duration().map_or(FOREVER, |ttl| sent.after(ttl).nanos());
-        self.deadline.store(deadline, Ordering::Release);
+    /// A renewal for `ttl` that was sent at `sent` has been confirmed. Answers whether it counts: it does not
+    /// if another ttl was asked for meanwhile, since the store may have carried out either of them last.
+    pub(crate) fn renewed(&self, sent: Moment, ttl: Ttl) -> bool {
+        let mut life = self.life();
+        let counts = life.ttl == ttl;
+        if counts {
+            // From before sending: the store began the ttl no earlier.
+            life.deadline = ttl.duration().map(|ttl| sent.after(ttl));
+        }
+        counts
     }
 
     /// Says that the lease has ended, once.
@@ -93,8 +98,10 @@ impl Kept {
 
     /// How the lease ended, if it has. Looks at the clock itself: true at once after a suspend.
     pub(crate) fn loss(&self) -> Option<Loss> {
-        let said = self.loss.borrow().clone();
-        said.or_else(|| self.deadline().is_some_and(|end| Moment::now() >= end).then_some(Loss::Expired))
+        if self.deadline().is_some_and(|end| Moment::now() >= end) {
+            self.lose(Loss::Expired);
+        }
+        self.loss.borrow().clone()
     }
 
     /// Resolves when the lease has ended. Needs no keeper: it watches the deadline itself. Cancel safe.
@@ -102,7 +109,6 @@ impl Kept {
         let mut said = self.loss.subscribe();
         loop {
             if let Some(loss) = self.loss() {
-                self.lose(loss.clone());
                 return loss;
             }
             let left = self.deadline().map_or(SUSPEND_CHECK, |end| end.since(Moment::now()));
@@ -112,6 +118,13 @@ impl Kept {
                 () = tokio::time::sleep(left.min(SUSPEND_CHECK)) => {}
             }
         }
+    }
+
+    /// Resolves when somebody has said that the lease has ended: the keeper does at its deadline. For the many,
+    /// who need no clock of their own. Cancel safe.
+    pub(crate) async fn told_lost(&self) {
+        // The sender lives in self, so this cannot fail.
+        let _ = self.loss.subscribe().wait_for(Option::is_some).await;
     }
 
     /// As it is logged: without its ticket.

@@ -194,10 +194,11 @@ impl Lease {
     ///
     /// # Errors
     /// [`Error::BadDuration`] unless it is 10 ms to a year, [`Error::Lost`], or the store's; then it is not
-    /// known whether it was carried out, and the old deadline holds.
+    /// known whether it was carried out, and the earlier of both deadlines holds.
     ///
     /// # Cancel safety
-    /// Safe: dropped in flight it is not known whether the renewal was carried out; the old deadline holds.
+    /// Safe: dropped in flight it is not known whether the renewal was carried out; the earlier of the old and
+    /// the new deadline holds, and the keeper asks again for the new ttl.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -213,10 +214,9 @@ impl Lease {
     pub async fn renew(&self, ttl: Duration) -> Result<()> {
         let ttl = limits::ttl(ttl)?;
         self.kept.set_ttl(ttl);
-        self.renew_now(false).await?;
-        // The keeper plans by the ttl: have it plan anew.
+        // The keeper plans by the ttl: have it plan anew, whatever becomes of this request.
         self.keeper.hold(Arc::clone(&self.kept), false);
-        Ok(())
+        self.renew_now(false).await
     }
 
     async fn renew_now(&self, detach: bool) -> Result<()> {
@@ -229,12 +229,12 @@ impl Lease {
             Some(Renewed::Renewed { .. }) => {
                 self.kept.renewed(sent, renewal.ttl);
                 observe::renewed(self.kept.subject());
-                Ok(())
             }
-            _ => {
-                self.kept.lose(Loss::Gone);
-                Err(self.kept.lost_error(Loss::Gone))
-            }
+            _ => self.kept.lose(Loss::Gone),
+        }
+        match self.kept.loss() {
+            None => Ok(()),
+            Some(loss) => Err(self.kept.lost_error(loss)),
         }
     }
 
@@ -263,9 +263,7 @@ impl Lease {
     /// ```
     pub async fn release(mut self) -> Result<()> {
         if let Some(loss) = self.kept.loss() {
-            if loss != Loss::Expired {
-                self.finish();
-            } // else it is ended in the background, should the store take it for alive
+            // It is ended in the background, should the store take it for alive.
             return Err(self.kept.lost_error(loss));
         }
         let released = self.store.release(&self.kept.key, &Who::Ticket(self.kept.ticket)).await;
@@ -311,7 +309,7 @@ impl Lease {
         Ok(self.id())
     }
 
-    pub(crate) fn kept(&self) -> &Kept {
+    pub(crate) fn kept(&self) -> &Arc<Kept> {
         &self.kept
     }
 

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::Instrument;
@@ -218,10 +219,12 @@ impl<'a> Once<'a> {
         let (request, wait) = ask.request(Want::Flight, Mode::Line)?;
         let (key, holder) = (request.key.clone(), request.holder.clone());
         let began = Moment::now();
-        let turn = client.flights().join(&key).turn();
+        let flights = client.flights();
         let turn = match limit {
-            None => turn.await,
-            Some(limit) => match tokio::time::timeout(limit, turn).await {
+            None => flights.turn(&key).await,
+            // Not to wait is to ask the store oneself: what others of this process wait for may be there.
+            Some(Duration::ZERO) => flights.alone(&key),
+            Some(limit) => match tokio::time::timeout(limit, flights.turn(&key)).await {
                 Ok(turn) => turn,
                 Err(_) => {
                     observe::wait_over(&request, began);
@@ -243,6 +246,7 @@ impl<'a> Once<'a> {
         match served {
             Served::Lease(lease) => {
                 observe::led(lease.kept().subject(), began);
+                baton.leads(Arc::clone(lease.kept()));
                 let limit = client.max_result();
                 Ok(Seat::Lead(Box::new(Lead { lease, baton, keep, keep_errors, on_error, limit })))
             }

@@ -1,169 +1,22 @@
 //! The client over a store that fails: answers that are lost, that come late, a store that is away.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+#[path = "support/faulty.rs"]
+mod faulty;
 #[path = "client/fleet.rs"]
 #[allow(dead_code)]
 mod fleet;
 #[path = "support/redis_server.rs"]
 mod redis_server;
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_trait::async_trait;
+use faulty::{Fault, faulty};
 use fleet::{soon, until};
-use soloist::protocol::{
-    KeyInfo, Left, Outcome, Publication, Published, Released, Renewal, Renewed, Request, Who,
-};
-use soloist::store::memory::MemoryStore;
-use soloist::store::{Notice, Reply};
-use soloist::{Client, Error, EventStream, Flight, Key, Loss, Result, Store, Ticket};
-use tokio::sync::{broadcast, watch};
+use soloist::{Client, Error, Flight, Loss};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
-
-/// What happens to one verb.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Fault {
-    /// It never arrives.
-    Lost,
-    /// It is carried out, and its answer is lost.
-    AnswerLost,
-    /// It is carried out, and its answer comes late.
-    Late(Duration),
-}
-
-/// A store whose verbs fail as planned, in order; and which can be away altogether.
-#[derive(Debug)]
-struct Faulty {
-    inner: MemoryStore,
-    plan: Mutex<VecDeque<(&'static str, Fault)>>,
-    /// By how much the next wake-up comes late.
-    late_wake_up: Mutex<Option<Duration>>,
-    away: AtomicBool,
-    asked: AtomicUsize,
-    /// How many verbs have failed so far.
-    failed: watch::Sender<usize>,
-}
-
-impl Faulty {
-    fn new(inner: MemoryStore) -> Arc<Self> {
-        let (plan, away, asked) = (Mutex::default(), AtomicBool::new(false), AtomicUsize::new(0));
-        Arc::new(Faulty {
-            inner,
-            plan,
-            late_wake_up: Mutex::default(),
-            away,
-            asked,
-            failed: watch::channel(0).0,
-        })
-    }
-
-    fn plan(&self, verb: &'static str, fault: Fault) {
-        self.plan.lock().unwrap().push_back((verb, fault));
-    }
-
-    fn unavailable<T>(&self) -> Result<T> {
-        self.failed.send_modify(|failed| *failed += 1);
-        Err(Error::Unavailable { store: "faulty".into(), why: "as planned".into() })
-    }
-
-    async fn failures(&self, count: usize) {
-        soon(self.failed.subscribe().wait_for(|failed| *failed >= count)).await.unwrap();
-    }
-
-    async fn verb<T>(&self, verb: &'static str, done: impl Future<Output = Result<T>>) -> Result<T> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        if self.away.load(Ordering::SeqCst) {
-            return self.unavailable();
-        }
-        let fault = {
-            let mut plan = self.plan.lock().unwrap();
-            let next = plan.front().filter(|(planned, _)| *planned == verb).map(|(_, fault)| *fault);
-            if next.is_some() {
-                plan.pop_front();
-            }
-            next
-        };
-        match fault {
-            None => done.await,
-            Some(Fault::Lost) => self.unavailable(),
-            Some(Fault::AnswerLost) => {
-                done.await?;
-                self.unavailable()
-            }
-            Some(Fault::Late(pause)) => {
-                let answer = done.await;
-                tokio::time::sleep(pause).await;
-                answer
-            }
-        }
-    }
-}
-
-#[async_trait]
-impl Store for Faulty {
-    fn name(&self) -> &str {
-        "faulty"
-    }
-    async fn acquire(&self, request: &Request) -> Result<Reply> {
-        self.verb("acquire", self.inner.acquire(request)).await
-    }
-    async fn wait(&self, request: &Request, standing: Reply) -> Result<Reply> {
-        let reply = self.inner.wait(request, standing).await;
-        let late = self.late_wake_up.lock().unwrap().take();
-        if let Some(pause) = late {
-            tokio::time::sleep(pause).await;
-        }
-        reply
-    }
-    async fn leave(&self, key: &Key, ticket: Ticket) -> Result<Left> {
-        self.verb("leave", self.inner.leave(key, ticket)).await
-    }
-    async fn renew(&self, renewals: &[Renewal]) -> Result<Vec<Renewed>> {
-        self.verb("renew", self.inner.renew(renewals)).await
-    }
-    async fn release(&self, key: &Key, who: &Who) -> Result<Released> {
-        self.verb("release", self.inner.release(key, who)).await
-    }
-    async fn publish(&self, publication: &Publication) -> Result<Published> {
-        self.verb("publish", self.inner.publish(publication)).await
-    }
-    async fn forget(&self, key: &Key) -> Result<bool> {
-        self.inner.forget(key).await
-    }
-    async fn touch(&self, key: &Key) -> Result<()> {
-        self.inner.touch(key).await
-    }
-    async fn result(&self, key: &Key) -> Result<Option<Outcome>> {
-        self.inner.result(key).await
-    }
-    async fn inspect(&self, key: &Key) -> Result<KeyInfo> {
-        self.inner.inspect(key).await
-    }
-    async fn list(&self, prefix: &str) -> Result<Vec<KeyInfo>> {
-        self.inner.list(prefix).await
-    }
-    async fn events(&self) -> Result<EventStream> {
-        self.inner.events().await
-    }
-    fn notices(&self) -> broadcast::Receiver<Notice> {
-        self.inner.notices()
-    }
-    async fn close(&self) {
-        self.inner.close().await;
-    }
-}
-
-/// A client over a faulty store, the faults, and somebody else on the same state.
-fn faulty() -> (Client, Arc<Faulty>, Client) {
-    let root = MemoryStore::new();
-    let other = Client::builder().store(Arc::new(root.peer())).unwrap();
-    let store = Faulty::new(root);
-    (Client::builder().holder("a").store(Arc::clone(&store) as Arc<dyn Store>).unwrap(), store, other)
-}
 
 async fn becomes_free(other: &Client, key: &str) {
     until(|| async {

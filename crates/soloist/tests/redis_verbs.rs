@@ -222,3 +222,30 @@ async fn a_store_that_was_closed_says_so() {
     other.release(&key("k"), &Who::Ticket(holder.ticket)).await.unwrap();
     token(&in_time(other.wait(&next, standing)).await.unwrap());
 }
+
+#[tokio::test]
+async fn events_are_heard_only_while_somebody_watches() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let mut admin = server.admin().await;
+    let mut hears = async || {
+        let mut count = redis::cmd("PUBSUB");
+        let count = count.arg("NUMSUB").arg("soloist:1:events");
+        count.query_async::<(String, u64)>(&mut admin).await.unwrap().1
+    };
+    for _ in 0..2 {
+        let mut events = store.events().await.unwrap();
+        assert_eq!(hears().await, 1);
+        token(&store.acquire(&lock("k", "a")).await.unwrap());
+        assert!(in_time(events.next()).await.is_some());
+        drop(events);
+        in_time(async {
+            while hears().await == 1 {
+                store.release(&key("k"), &Who::Any).await.unwrap();
+                token(&store.acquire(&lock("k", "a")).await.unwrap());
+            }
+        })
+        .await;
+        store.release(&key("k"), &Who::Any).await.unwrap();
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::error::{Error, Loss, Result};
+use crate::error::{Error, Result};
 use crate::kept::Kept;
 use crate::name::{Key, Ticket};
 use crate::observe;
@@ -15,20 +15,13 @@ const LONG: Duration = Duration::from_secs(300);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Releases a dropped lease, unless the store has said that it ended.
+/// Releases a dropped lease; a lost one, too, should the store take it for alive: a renewal may have arrived
+/// whose answer did not, or the loss was that of an earlier grant of the same request. Then the next in line
+/// would wait for a lease of nobody's.
 pub(super) async fn release(store: &dyn Store, kept: &Kept) {
-    match kept.loss() {
-        None => {
-            if end(store, kept).await {
-                observe::released(kept.subject());
-            }
-        }
-        // Only this side's clock says so. A renewal may have arrived whose answer did not: then the next in
-        // line would wait for a whole ttl of nobody's.
-        Some(Loss::Expired) => {
-            end(store, kept).await;
-        }
-        Some(_) => {}
+    let lost = kept.loss().is_some();
+    if end(store, kept).await && !lost {
+        observe::released(kept.subject());
     }
 }
 

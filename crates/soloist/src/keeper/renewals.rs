@@ -9,7 +9,7 @@ use crate::error::{Error, Loss, Result};
 use crate::kept::{Kept, SUSPEND_CHECK};
 use crate::name::Ticket;
 use crate::observe;
-use crate::protocol::{Renewed, Ttl};
+use crate::protocol::{Renewal, Renewed, Ttl};
 use crate::store::Store;
 
 /// The leases that are kept, and when each is due.
@@ -20,6 +20,9 @@ pub(super) struct Renewals {
     early: VecDeque<(Ticket, Loss)>,
 }
 
+/// How long leases are asked for together at most.
+const LONGEST_TOGETHER: Duration = Duration::from_secs(10);
+
 /// How many early losses are remembered. Most are of leases that were ended by their owners.
 const MOST_EARLY: usize = 256;
 
@@ -29,23 +32,53 @@ struct Entry {
     /// `None`: not to be renewed, it never ends by itself.
     due: Option<Moment>,
     asking: bool,
+    /// The loss that was told before the lease was here, for the store to confirm.
+    told: Option<Loss>,
+    /// Whether it is asked for by itself, since asking for it together with others failed.
+    alone: bool,
 }
 
 /// Leases that are renewed in one step.
 #[derive(Debug)]
 pub(super) struct Batch {
-    leases: Vec<(Arc<Kept>, Ttl)>,
+    leases: Vec<(Arc<Kept>, Renewal)>,
     sent: Moment,
     answers: Result<Vec<Renewed>>,
 }
 
 impl Batch {
+    fn of<'a>(entries: impl Iterator<Item = &'a mut Entry>, now: Moment) -> Option<Self> {
+        let ask = |entry: &mut Entry| {
+            entry.asking = true;
+            (Arc::clone(&entry.kept), entry.kept.renewal(false))
+        };
+        let leases: Vec<_> = entries.map(ask).collect();
+        (!leases.is_empty()).then_some(Batch { leases, sent: now, answers: Ok(Vec::new()) })
+    }
+
     /// Asks the store.
     pub(super) async fn send(mut self, store: &dyn Store) -> Self {
-        let renewals: Vec<_> = self.leases.iter().map(|(kept, _)| kept.renewal(false)).collect();
+        let renewals: Vec<_> = self.leases.iter().map(|(_, renewal)| renewal.clone()).collect();
         self.sent = Moment::now();
-        self.answers = store.renew(&renewals).await;
+        self.answers = match self.limit() {
+            None => store.renew(&renewals).await,
+            Some(limit) => tokio::time::timeout(limit, store.renew(&renewals)).await.unwrap_or_else(|_| {
+                let (store, why) = (store.name().into(), format!("no answer within {limit:?}"));
+                Err(Error::Unavailable { store, why })
+            }),
+        };
         self
+    }
+
+    fn is_of_several(&self) -> bool {
+        self.leases.len() > 1
+    }
+
+    /// Invariant: no lease is lost because the store cannot answer for another. After so long each is asked
+    /// for by itself, while there is still time.
+    fn limit(&self) -> Option<Duration> {
+        let pauses = self.leases.iter().filter_map(|(_, renewal)| pause(renewal.ttl));
+        self.is_of_several().then(|| pauses.fold(LONGEST_TOGETHER, Duration::min))
     }
 }
 
@@ -56,13 +89,12 @@ fn pause(ttl: Ttl) -> Option<Duration> {
 
 impl Renewals {
     pub(super) fn add(&mut self, kept: Arc<Kept>, confirm: bool) {
-        if let Some((_, loss)) = self.early.iter().find(|(ticket, _)| *ticket == kept.ticket) {
-            kept.lose(loss.clone());
-            return;
-        }
         let now = Moment::now();
-        let due = if confirm { Some(now) } else { pause(kept.ttl()).map(|pause| now.after(pause)) };
-        self.leases.insert(kept.ticket, Entry { kept, due, asking: false });
+        // It may be the loss of an earlier grant of the same request: the store knows.
+        let early = self.early.iter().position(|(ticket, _)| *ticket == kept.ticket);
+        let told = early.and_then(|at| self.early.remove(at)).map(|(_, loss)| loss);
+        let due = if confirm || told.is_some() { Some(now) } else { first_due(&kept, now) };
+        self.leases.insert(kept.ticket, Entry { kept, due, asking: false, told, alone: false });
     }
 
     pub(super) fn remove(&mut self, ticket: Ticket) {
@@ -92,35 +124,32 @@ impl Renewals {
     }
 
     /// The leases that are due now, and those that would be soon: fewer, larger steps.
-    pub(super) fn take_due(&mut self) -> Option<Batch> {
+    pub(super) fn take_due(&mut self) -> Vec<Batch> {
         let now = Moment::now();
-        self.drop_ended(now);
+        self.drop_ended();
         let is_due = |entry: &Entry| !entry.asking && entry.due.is_some_and(|due| due <= now);
         if !self.leases.values().any(is_due) {
-            return None;
+            return Vec::new();
         }
-        let mut leases = Vec::new();
-        for entry in self.leases.values_mut().filter(|entry| !entry.asking) {
+        let is_soon = |entry: &&mut Entry| {
             let ttl = entry.kept.ttl();
             let soon = now.after(ttl.duration().unwrap_or_default() / 12);
-            if entry.due.is_some_and(|due| due <= soon) {
+            let taken = !entry.asking && entry.due.is_some_and(|due| due <= soon);
+            if taken {
                 warn_if_late(entry, ttl, now);
-                entry.asking = true;
-                leases.push((Arc::clone(&entry.kept), ttl));
             }
-        }
-        Some(Batch { leases, sent: now, answers: Ok(Vec::new()) })
+            taken
+        };
+        let soon = self.leases.values_mut().filter(is_soon);
+        let (alone, together): (Vec<_>, Vec<_>) = soon.partition(|entry| entry.alone);
+        let mut batches: Vec<_> = Batch::of(together.into_iter(), now).into_iter().collect();
+        batches.extend(alone.into_iter().filter_map(|entry| Batch::of(std::iter::once(entry), now)));
+        batches
     }
 
-    /// Tells the owners of leases whose time is up.
-    fn drop_ended(&mut self, now: Moment) {
-        self.leases.retain(|_, entry| {
-            let ended = entry.kept.deadline().is_some_and(|end| end <= now);
-            if ended {
-                entry.kept.lose(Loss::Expired);
-            }
-            !ended
-        });
+    /// Tells the owners of leases whose time is up. What is lost is not renewed, whoever said so first.
+    fn drop_ended(&mut self) {
+        self.leases.retain(|_, entry| entry.kept.loss().is_none());
     }
 
     /// How long until something is due. Short while leases are held, for a suspend that no timer notices.
@@ -136,26 +165,44 @@ impl Renewals {
     /// Takes the answers in. "Unknown" is not "lost": until the deadline it is asked again.
     pub(super) fn apply(&mut self, batch: Batch) {
         let now = Moment::now();
+        let several = batch.is_of_several();
         let answers = match batch.answers {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
             Err(error) => vec![Err(error); batch.leases.len()],
         };
-        for ((kept, ttl), answer) in batch.leases.into_iter().zip(answers) {
+        for ((kept, renewal), answer) in batch.leases.into_iter().zip(answers) {
             let Some(entry) = self.leases.get_mut(&kept.ticket) else {
                 continue; // released meanwhile
             };
             entry.asking = false;
             match answer {
                 Ok(Renewed::Renewed { .. }) => {
-                    kept.renewed(batch.sent, ttl);
-                    entry.due = pause(kept.ttl()).map(|pause| batch.sent.after(pause));
+                    let counts = kept.renewed(batch.sent, renewal.ttl);
+                    let pause = if counts { pause(kept.ttl()) } else { Some(Duration::ZERO) };
+                    entry.due = pause.map(|pause| batch.sent.after(pause));
+                    (entry.told, entry.alone) = (None, false);
                     observe::renewed(kept.subject());
                 }
-                Ok(Renewed::NotHeld(_)) => self.lost(kept.ticket, Loss::Gone),
-                Err(error) => entry.due = Some(now.after(retry_pause(&kept, ttl, &error))),
+                Ok(Renewed::NotHeld(_)) => {
+                    let loss = entry.told.take().unwrap_or(Loss::Gone);
+                    self.lost(kept.ticket, loss);
+                }
+                // The session has ended, and with it whatever was held in it.
+                Err(Error::Closed) => self.lost(kept.ticket, Loss::Released),
+                Err(error) => {
+                    entry.alone |= several;
+                    entry.due = Some(now.after(retry_pause(&kept, renewal.ttl, &error)));
+                }
             }
         }
     }
+}
+
+/// When a lease is renewed first: as far from its end as later on, however late its grant was heard.
+fn first_due(kept: &Kept, now: Moment) -> Option<Moment> {
+    let pause = pause(kept.ttl())?;
+    let left = kept.deadline().map_or(pause * 3, |end| end.since(now));
+    Some(now.after(left.saturating_sub(pause * 2).min(pause)))
 }
 
 fn retry_pause(kept: &Kept, ttl: Ttl, error: &Error) -> Duration {

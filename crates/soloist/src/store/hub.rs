@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, broadcast};
 
 use super::Notice;
-use crate::name::Ticket;
+use crate::name::{Key, Ticket};
 use crate::protocol::Wake;
 
 /// The tickets of one session that stand in line, and what they were told.
@@ -23,13 +23,18 @@ struct State {
 }
 
 /// What one ticket was told and has not taken yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Slot {
+    key: Key,
     told: Mutex<Option<Wake>>,
     notify: Notify,
 }
 
 impl Slot {
+    fn new(key: &Key) -> Self {
+        Slot { key: key.clone(), told: Mutex::default(), notify: Notify::new() }
+    }
+
     /// The next thing told. Cancel safe: what was told stays until it is returned.
     pub(super) async fn told(&self) -> Wake {
         loop {
@@ -86,11 +91,12 @@ impl Hub {
         Hub { state: Mutex::default(), notices: broadcast::channel(1024).0 }
     }
 
-    /// Listens for a ticket. To be called before the request is sent, or the answer may come first.
-    /// `None` after [`Hub::close`].
-    pub(super) fn listen(&self, ticket: Ticket) -> Option<Arc<Slot>> {
+    /// Listens for a ticket, which stands in line for `key`. To be called before the request is sent, or the
+    /// answer may come first. `None` after [`Hub::close`].
+    pub(super) fn listen(&self, ticket: Ticket, key: &Key) -> Option<Arc<Slot>> {
         let mut state = lock(&self.state);
-        (!state.closed).then(|| Arc::clone(state.slots.entry(ticket).or_default()))
+        let slot = || Arc::new(Slot::new(key));
+        (!state.closed).then(|| Arc::clone(state.slots.entry(ticket).or_insert_with(slot)))
     }
 
     /// Whether a ticket is listened for, so that it may stand in line already.
@@ -127,11 +133,13 @@ impl Hub {
         }
     }
 
-    /// Wakes all waiters for the last time: `listen` answers `None` from now on.
-    pub(super) fn close(&self) {
+    /// Wakes all waiters for the last time: `listen` answers `None` from now on. Every holder's keeper asks
+    /// too, and hears that the store is closed: several clients may share it. Answers who still listened.
+    pub(super) fn close(&self) -> Vec<(Key, Ticket)> {
         lock(&self.state).closed = true;
-        self.look_all(false);
-        lock(&self.state).slots.clear();
+        self.look_all(true);
+        let slots = std::mem::take(&mut lock(&self.state).slots);
+        slots.into_iter().map(|(ticket, slot)| (slot.key.clone(), ticket)).collect()
     }
 
     pub(super) fn notices(&self) -> broadcast::Receiver<Notice> {
@@ -155,6 +163,10 @@ mod tests {
     use crate::name::FencingToken;
     use crate::protocol::{Grant, Ttl};
 
+    fn key() -> Key {
+        Key::new("k").unwrap()
+    }
+
     fn granted() -> Wake {
         Wake::Granted(Grant { token: FencingToken(7), from: 1, ttl: Ttl::Forever })
     }
@@ -166,15 +178,15 @@ mod tests {
     #[tokio::test]
     async fn what_was_told_before_the_wait_is_found() {
         let (hub, ticket) = (Hub::new(), Ticket::mint());
-        hub.listen(ticket).unwrap();
+        hub.listen(ticket, &key()).unwrap();
         hub.tell(ticket, granted());
-        assert_eq!(told(&hub.listen(ticket).unwrap()).await, granted());
+        assert_eq!(told(&hub.listen(ticket, &key()).unwrap()).await, granted());
     }
 
     #[tokio::test]
     async fn what_is_told_during_the_wait_ends_it() {
         let (hub, ticket) = (Hub::new(), Ticket::mint());
-        let slot = hub.listen(ticket).unwrap();
+        let slot = hub.listen(ticket, &key()).unwrap();
         let mut waiting = Box::pin(slot.told());
         assert!(waiting.as_mut().now_or_never().is_none());
         hub.tell(ticket, granted());
@@ -186,7 +198,7 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_wait_loses_nothing() {
         let (hub, ticket) = (Hub::new(), Ticket::mint());
-        let slot = hub.listen(ticket).unwrap();
+        let slot = hub.listen(ticket, &key()).unwrap();
         let mut dropped = Box::pin(slot.told());
         assert!(dropped.as_mut().now_or_never().is_none());
         hub.tell(ticket, granted());
@@ -197,7 +209,7 @@ mod tests {
     #[tokio::test]
     async fn a_hint_does_not_overwrite_a_grant_but_a_grant_a_hint() {
         let (hub, ticket) = (Hub::new(), Ticket::mint());
-        let slot = hub.listen(ticket).unwrap();
+        let slot = hub.listen(ticket, &key()).unwrap();
         hub.tell(ticket, granted());
         hub.look_all(false);
         assert_eq!(told(&slot).await, granted());
@@ -209,7 +221,7 @@ mod tests {
     #[tokio::test]
     async fn a_look_that_was_dropped_is_had_again() {
         let (hub, ticket) = (Hub::new(), Ticket::mint());
-        let slot = hub.listen(ticket).unwrap();
+        let slot = hub.listen(ticket, &key()).unwrap();
         drop(slot.look());
         assert_eq!(told(&slot).await, Wake::Look);
         slot.look().done();
@@ -219,18 +231,18 @@ mod tests {
     #[tokio::test]
     async fn close_wakes_who_waits_and_lets_nobody_listen_again() {
         let (hub, ticket) = (Arc::new(Hub::new()), Ticket::mint());
-        let slot = hub.listen(ticket).unwrap();
+        let slot = hub.listen(ticket, &key()).unwrap();
         let waiting = tokio::spawn(async move { told(&slot).await });
-        hub.close();
+        assert_eq!(hub.close(), vec![(key(), ticket)]);
         assert_eq!(waiting.await.unwrap(), Wake::Look);
-        assert!(hub.listen(ticket).is_none());
+        assert!(hub.listen(ticket, &key()).is_none());
         hub.tell(ticket, granted());
     }
 
     #[tokio::test]
     async fn a_loss_is_a_notice_and_no_wake_up() {
         let (hub, ticket) = (Hub::new(), Ticket::mint());
-        let (slot, mut notices) = (hub.listen(ticket).unwrap(), hub.notices());
+        let (slot, mut notices) = (hub.listen(ticket, &key()).unwrap(), hub.notices());
         hub.tell(ticket, Wake::Lost(Loss::Released));
         assert_eq!(notices.try_recv().unwrap(), Notice::Lost(ticket, Loss::Released));
         assert!(slot.told().now_or_never().is_none());

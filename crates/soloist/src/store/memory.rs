@@ -121,7 +121,7 @@ struct Shared {
 struct State {
     table: Table,
     sessions: HashMap<Session, Arc<Hub>>,
-    subscribers: Vec<mpsc::UnboundedSender<Event>>,
+    subscribers: Vec<(Session, mpsc::UnboundedSender<Event>)>,
 }
 
 struct Alive<'a>(&'a HashSet<Session>);
@@ -181,7 +181,7 @@ impl MemoryStore {
                         hub.tell(ticket, wake);
                     }
                 }
-                Effect::Event(event) => state.subscribers.retain(|s| s.send(event.clone()).is_ok()),
+                Effect::Event(event) => state.subscribers.retain(|(_, s)| s.send(event.clone()).is_ok()),
             }
         }
         Ok((answer, now))
@@ -192,6 +192,7 @@ impl MemoryStore {
         let hubs: Vec<_> = {
             let mut state = self.state();
             state.sessions.remove(&self.session);
+            state.subscribers.retain(|(session, _)| *session != self.session);
             state.sessions.values().cloned().collect()
         };
         self.hub.close();
@@ -221,7 +222,7 @@ impl Store for MemoryStore {
 
     async fn acquire(&self, request: &Request) -> Result<Reply> {
         if request.mode == Mode::Line {
-            self.hub.listen(request.ticket).ok_or(Error::Closed)?;
+            self.hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
         }
         let sent = Moment::now();
         let (answer, now) = self.step(|table, step| table.acquire(request, self.session, step))?;
@@ -278,7 +279,11 @@ impl Store for MemoryStore {
 
     async fn events(&self) -> Result<EventStream> {
         let (sender, mut receiver) = mpsc::unbounded_channel();
-        self.state().subscribers.push(sender);
+        let mut state = self.state();
+        if !state.sessions.contains_key(&self.session) {
+            return Err(Error::Closed);
+        }
+        state.subscribers.push((self.session, sender));
         let next = move |cx: &mut std::task::Context<'_>| receiver.poll_recv(cx).map(|e| e.map(Told::Event));
         Ok(Box::pin(futures_util::stream::poll_fn(next)))
     }

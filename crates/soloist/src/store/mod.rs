@@ -54,7 +54,8 @@ impl Reply {
 pub enum Notice {
     /// The lease of this ticket has ended.
     Lost(Ticket, Loss),
-    /// The connection was lost and is back: notices may have been missed, so ask about every lease.
+    /// The connection was lost and is back, so that notices may have been missed, or the store was closed: ask
+    /// about every lease.
     AskAgain,
 }
 

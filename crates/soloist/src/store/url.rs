@@ -45,8 +45,9 @@ impl FromStr for StoreUrl {
         };
         match scheme {
             "local" if rest.is_empty() => Ok(StoreUrl::Local(None)),
-            "local" if rest.starts_with('/') => {
-                Ok(StoreUrl::Local(Some(rest.trim_start_matches("//").into())))
+            "local" if rest.starts_with("///") => Ok(StoreUrl::Local(Some(rest[2..].into()))),
+            "local" if rest.starts_with('/') && !rest.starts_with("//") => {
+                Ok(StoreUrl::Local(Some(rest.into())))
             }
             "local" => bad("a local store's path is absolute: local:/path"),
             "memory" if rest.is_empty() => Ok(StoreUrl::Memory),
@@ -61,7 +62,8 @@ impl FromStr for StoreUrl {
 /// A URL without its password and query secrets.
 pub(crate) fn redact(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
-        return url.into();
+        // Not a URL, but somebody may have meant one that has a password.
+        return url.rsplit_once('@').map_or_else(|| url.into(), |(_, host)| format!("***@{host}"));
     };
     // A password may itself contain an @: the last one ends it.
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -111,13 +113,23 @@ mod tests {
             assert_eq!(parsed.to_string(), shown);
             assert_eq!(format!("{parsed:?}"), shown);
         }
-        let error = "redis:geheim".parse::<StoreUrl>().unwrap_err();
-        assert!(error.to_string().contains("//"));
+        for no_url in ["redis:user:geheim@host", "user:geheim@host:6379", "geheim@host"] {
+            let error = no_url.parse::<StoreUrl>().unwrap_err().to_string();
+            assert!(error.contains("host") && !error.contains("geheim"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_local_path_is_absolute() {
+        for (url, path) in [("local:/a//b", "/a//b"), ("local:///a", "/a")] {
+            assert_eq!(url.parse::<StoreUrl>().unwrap(), StoreUrl::Local(Some(path.into())));
+        }
     }
 
     #[test]
     fn unknown_schemes_are_refused() {
-        for bad in ["", "local", "local:here", "memory:x", "http://x", "redis:x"] {
+        for bad in ["", "local", "local:here", "local://here", "local://", "memory:x", "http://x", "redis:x"]
+        {
             assert!(bad.parse::<StoreUrl>().is_err(), "{bad:?}");
         }
     }

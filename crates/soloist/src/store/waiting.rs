@@ -26,7 +26,7 @@ pub(super) async fn wait<S: Store + ?Sized>(
 ) -> Result<Reply> {
     let mut request = request.clone();
     loop {
-        let slot = hub.listen(request.ticket).ok_or(Error::Closed)?;
+        let slot = hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
         let pause = match &standing.answer {
             Answer::Queued(queued) => next_look(queued, standing.read.store),
             _ => {

@@ -70,3 +70,12 @@ pub async fn an_expiry_of_an_older_lease_is_told(fleet: &Fleet) {
     let mut events = fleet.client("watcher").await.events().await.unwrap();
     assert_eq!(words(&told(&mut events, 1).await), ["expired k a"]);
 }
+
+pub async fn the_events_of_a_closed_client_end(fleet: &Fleet) {
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
+    let (mut ending, mut others) = (a.events().await.unwrap(), b.events().await.unwrap());
+    let _lease = a.lock("k").await.unwrap();
+    a.close().await;
+    soon(async { while ending.next().await.is_some() {} }).await;
+    assert_eq!(words(&told(&mut others, 1).await), ["locked k a"], "those of others go on");
+}

@@ -261,3 +261,22 @@ pub async fn renew_changes_the_ttl(fleet: &Fleet) {
     lease.renew(MS(600_000)).await.unwrap();
     assert!(lease.deadline().unwrap() > before.after(MS(500_000)));
 }
+
+pub async fn closing_frees_what_is_held_and_waited_for(fleet: &Fleet) {
+    let b = fleet.client("b").await;
+    // The hand-over to a waiter of the client that is closed is a race, so there are many rounds.
+    for round in 0..20 {
+        let a = fleet.client("a").await;
+        let lease = a.lock("k").no_expiry().await.unwrap();
+        let other = a.clone();
+        let waiting = tokio::spawn(async move { other.lock("k").await });
+        in_line(&b, "k", 1).await;
+        soon(a.close()).await;
+        let info = b.inspect("k").await.unwrap();
+        assert!(info.holding.is_none(), "round {round}: {info:?}");
+        assert!(lease.is_lost());
+        if let Ok(lease) = soon(waiting).await.unwrap() {
+            soon(lease.lost()).await;
+        }
+    }
+}

@@ -50,14 +50,16 @@ on_every_store! {
         release_after_loss_says_so, break_lock_tells_the_holder,
         release_by_id_tells_the_owner_on_the_same_client, a_drop_releases,
         a_handed_over_lease_is_confirmed, bad_input_is_told_before_anything_is_sent,
-        a_prefix_separates, list_and_inspect, a_wait_of_zero_tries, renew_changes_the_ttl;
+        a_prefix_separates, list_and_inspect, a_wait_of_zero_tries, renew_changes_the_ttl,
+        closing_frees_what_is_held_and_waited_for;
     once: all_hear_one_leader, a_value_is_kept_and_forgotten, without_keep_the_next_computes,
         errors_are_shared_with_all_who_wait, errors_are_retried_by_the_next, errors_are_kept_apart,
         a_dropped_leader_is_replaced, a_panicking_leader_is_replaced, falsy_and_marker_values_survive,
         too_large_is_told_to_all, a_follower_gives_up_alone, forget_while_computing,
         a_replaced_leader_is_refused, many_callers_one_request, raw_bytes, a_driver_that_leaves_passes_on,
-        undecodable_is_told;
-    events: each_kind_in_order, an_expiry_is_told_untouched, an_expiry_of_an_older_lease_is_told;
+        undecodable_is_told, a_leader_that_lost_its_lease_holds_nobody_up;
+    events: each_kind_in_order, an_expiry_is_told_untouched, an_expiry_of_an_older_lease_is_told,
+        the_events_of_a_closed_client_end;
     cancel: a_dropped_lock_leaves_nothing, a_dropped_wait_leaves_nothing, a_dropped_release_releases,
         a_dropped_detach_releases_or_lives, a_dropped_leader_leaves_nothing, a_dropped_follower_leaves_nothing;
 }

@@ -263,3 +263,16 @@ pub async fn undecodable_is_told(fleet: &Fleet) {
     assert!(matches!(error, Error::BadResult { verb: "decoded", .. }), "{error}");
     assert!(error.hint().unwrap().contains("forget"));
 }
+
+pub async fn a_leader_that_lost_its_lease_holds_nobody_up(fleet: &Fleet) {
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
+    let lost = leader(a.once("k").join::<u32>().await.unwrap());
+    // In the leader's own process, which has not noticed.
+    let other = a.clone();
+    let waiting = tokio::spawn(async move { other.once("k").join::<u32>().await });
+    b.break_lock("k").await.unwrap();
+    let next = leader(soon(waiting).await.unwrap().unwrap());
+    assert!(next.token() > lost.token());
+    assert!(matches!(lost.publish(1).await, Err(Error::Lost { .. })));
+    next.publish(2).await.unwrap();
+}

@@ -82,7 +82,7 @@ impl Fixture for DrivenRedis {
     }
 
     async fn kill(&self, session: &Arc<dyn Store>) {
-        DrivenRedis::kill(self, Arc::clone(session)).await;
+        DrivenRedis::close(self, session).await;
     }
 
     async fn pass(&self, time: Duration) {
@@ -123,7 +123,7 @@ impl Fixture for Bridge {
     }
 
     async fn kill(&self, session: &Arc<dyn Store>) {
-        self.0.kill(Arc::clone(session)).await;
+        self.0.close(session).await;
     }
 
     async fn pass(&self, time: Duration) {

@@ -26,6 +26,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
 use tokio::net::unix::pipe;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
@@ -91,6 +92,8 @@ pub struct LocalStore {
 struct Open {
     fifo: Arc<pipe::Receiver>,
     tasks: Vec<JoinHandle<()>>,
+    /// Dropped, it ends all streams of events.
+    events: broadcast::Sender<()>,
 }
 
 impl LocalStore {
@@ -129,7 +132,8 @@ impl LocalStore {
         let mut tasks = vec![listening];
         tasks.extend(sweep::begin(&core, &runtime));
         let watches = Watches::new(hub, runtime);
-        Ok(LocalStore { name, core, watches, open: Mutex::new(Some(Open { fifo, tasks })) })
+        let open = Open { fifo, tasks, events: broadcast::Sender::new(1) };
+        Ok(LocalStore { name, core, watches, open: Mutex::new(Some(open)) })
     }
 
     fn open_part(&self) -> std::sync::MutexGuard<'_, Option<Open>> {
@@ -141,7 +145,7 @@ impl LocalStore {
     fn end(&self) -> Vec<JoinHandle<()>> {
         self.core.closed.store(true, Ordering::Release);
         self.watches.close();
-        let Some(Open { fifo, tasks }) = self.open_part().take() else { return Vec::new() };
+        let Some(Open { fifo, tasks, .. }) = self.open_part().take() else { return Vec::new() };
         self.core.folder.sessions.remove(&self.core.session.to_string());
         self.core.hub.close();
         drop(fifo);
@@ -152,7 +156,7 @@ impl LocalStore {
     /// Asks once; a result that stands aside is still there.
     async fn ask(&self, request: &Request) -> Result<Reply> {
         if request.mode == Mode::Line {
-            self.core.hub.listen(request.ticket).ok_or(Error::Closed)?;
+            self.core.hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
         }
         let sent = Moment::now();
         let (asked, session) = (request.clone(), self.core.session);
@@ -314,10 +318,9 @@ impl Store for LocalStore {
     }
 
     async fn events(&self) -> Result<EventStream> {
-        match self.core.closed.load(Ordering::Acquire) {
-            true => Err(Error::Closed),
-            false => events::subscribe(&self.core.folder),
-        }
+        let mut open = self.open_part().as_ref().ok_or(Error::Closed)?.events.subscribe();
+        let closed = async move { while open.recv().await.is_ok() {} };
+        Ok(events::subscribe(&self.core.folder)?.take_until(closed).boxed())
     }
 
     fn leases_end_with_sessions(&self) -> bool {

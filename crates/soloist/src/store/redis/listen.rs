@@ -164,10 +164,15 @@ impl Ear {
         loop {
             tokio::select! {
                 biased;
-                said = stream.next() => match said {
-                    Some(said) => self.pass_on(said.get_payload_bytes()),
-                    None => return Stop::Lost("it was closed".into()),
-                },
+                said = stream.next() => {
+                    let Some(said) = said else { return Stop::Lost("it was closed".into()) };
+                    self.pass_on(said.get_payload_bytes());
+                    if self.watching && self.events.receiver_count() == 0
+                        && let Err(why) = self.watch_no_more(&mut sink).await
+                    {
+                        return Stop::Lost(why);
+                    }
+                }
                 why = &mut health => return Stop::Lost(why),
                 Some(wish) = self.wishes.recv() => match wish {
                     Wish::Watch(watch) => {
@@ -197,6 +202,17 @@ impl Ear {
             Some(Message::Event(event)) => drop(self.events.send(Told::Event(event))),
             None => tracing::warn!(store = %self.store, "a message that this version does not know"),
         }
+    }
+
+    /// Ends the subscription to the events, which nobody here watches any more.
+    async fn watch_no_more(&mut self, sink: &mut PubSubSink) -> Result<(), String> {
+        let limit = self.options.response_timeout;
+        match timeout(limit, sink.unsubscribe(keys::EVENTS)).await {
+            Ok(Ok(())) => self.watching = false,
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => return Err(format!("no answer within {limit:?}")),
+        }
+        Ok(())
     }
 
     /// Subscribes to the events, if that is not done yet, and answers who wants them.

@@ -145,7 +145,7 @@ impl Store for RedisStore {
     async fn acquire(&self, request: &Request) -> Result<Reply> {
         let known = self.hub.knows(request.ticket);
         if request.mode == Mode::Line {
-            self.hub.listen(request.ticket).ok_or(Error::Closed)?;
+            self.hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
             self.listener.hears(self.options.give_up).await;
         }
         let names = self.names(&request.key);
@@ -296,8 +296,13 @@ impl Store for RedisStore {
     }
 
     async fn close(&self) {
+        // Who waits is told first, and then gives up its place, or the hand-over that crosses this: the server
+        // would take it for the holder's until the hand-over's ttl.
+        let left =
+            self.hub.close().into_iter().map(|(key, ticket)| async move { self.leave(&key, ticket).await });
+        let left = futures_util::future::join_all(left);
+        let _ = tokio::time::timeout(self.options.response_timeout, left).await;
         self.link.close();
-        self.hub.close();
         self.listener.end(self.options.response_timeout).await;
     }
 }
