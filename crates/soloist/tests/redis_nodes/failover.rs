@@ -100,7 +100,7 @@ async fn a_primary_that_is_killed_is_followed_to_the_next() {
     trio.follow(2, &[1]).await;
     run::<()>(&trio.0[2], &["CLIENT", "KILL", "USER", "store"]).await;
     soon(second.release()).await.unwrap();
-    let third = soon(a.lock("k")).await.unwrap();
+    let third = soon(a.lock("k").into_future()).await.unwrap();
     trio.all_at(2, 2).await;
     assert!(third.token() > before);
     soon(third.release()).await.unwrap();
@@ -236,4 +236,21 @@ async fn when_all_are_down_all_are_named_and_one_that_is_back_is_enough() {
     trio.start_again(1, Some(0));
     trio.follow(0, &[1]).await;
     soon(store.touch(&holder.key)).await.unwrap();
+}
+
+/// A failover takes its time. Until a replica is promoted, that is an outage like another.
+#[tokio::test]
+async fn while_all_are_replicas_a_waiter_waits() {
+    let trio = Trio::start().await;
+    let store = trio.store(hasty().give_up(Duration::from_millis(300))).await;
+    let (holder, waiting) = waiter_behind_holder(&trio, &store).await;
+    run::<()>(&trio.0[1], &["REPLICAOF", "127.0.0.1", "1"]).await;
+    for _ in 0..3 {
+        let error = soon(store.touch(&holder.key)).await.unwrap_err();
+        assert!(matches!(&error, Error::Unavailable { why, .. } if why.contains("READONLY")), "{error:?}");
+    }
+    trio.promote(2).await;
+    trio.all_at(2, 1).await;
+    release(&store, &holder).await;
+    granted(&soon(waiting).await.unwrap().unwrap());
 }
