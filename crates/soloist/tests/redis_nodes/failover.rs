@@ -246,7 +246,7 @@ async fn while_all_are_replicas_a_waiter_waits() {
     let (holder, waiting) = waiter_behind_holder(&trio, &store).await;
     run::<()>(&trio.0[1], &["REPLICAOF", "127.0.0.1", "1"]).await;
     for _ in 0..3 {
-        let error = soon(store.touch(&holder.key)).await.unwrap_err();
+        let error = soon(store.acquire(&lock("free"))).await.unwrap_err();
         assert!(matches!(&error, Error::Unavailable { why, .. } if why.contains("READONLY")), "{error:?}");
     }
     trio.promote(2).await;
