@@ -150,11 +150,11 @@ async fn a_primary_deposed_under_us_is_left_at_its_no() {
 #[tokio::test]
 async fn a_primary_deposed_under_us_is_left_though_nothing_is_sent() {
     let trio = Trio::start().await;
-    let store = trio.store(hasty()).await;
+    let (store, _idle) = (trio.store(hasty()).await, trio.store(hasty()).await);
     let (holder, waiting) = waiter_behind_holder(&trio, &store).await;
     trio.promote(2).await;
     trio.follow(2, &[0, 1]).await;
-    trio.all_at(2, 1).await;
+    trio.all_at(2, 2).await;
     release(&trio.at(2).await, &holder).await;
     granted(&soon(waiting).await.unwrap().unwrap());
 }
@@ -244,7 +244,11 @@ async fn while_all_are_replicas_a_waiter_waits() {
     let trio = Trio::start().await;
     let store = trio.store(hasty().give_up(Duration::from_millis(300))).await;
     let (holder, waiting) = waiter_behind_holder(&trio, &store).await;
+    let impatient = trio.store(careless().give_up(Duration::ZERO)).await;
     run::<()>(&trio.0[1], &["REPLICAOF", "127.0.0.1", "1"]).await;
+    let error = soon(impatient.acquire(&lock("free"))).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    drop(impatient);
     for _ in 0..3 {
         let error = soon(store.acquire(&lock("free"))).await.unwrap_err();
         assert!(matches!(&error, Error::Unavailable { why, .. } if why.contains("READONLY")), "{error:?}");
