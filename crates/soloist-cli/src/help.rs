@@ -5,6 +5,7 @@ Stores (--store URL, or the environment variable SOLOIST_STORE):
   local:              the processes of this machine, no server; the default
   local:/path         the same, in a folder of your own
   redis://host:6379   one Redis or Valkey (rediss:// with TLS, redis+unix:///path)
+  redis://h1,h2,h3    a primary and its replicas: the primary is found, and followed
   memory:             inside one process; for trying out only
 
 Exit codes:

@@ -203,6 +203,7 @@ async fn over_tls_against_a_verified_certificate() {
     let server = RedisServer::start_with(&tls);
     works(&format!("rediss://localhost:{port}?ca={ca}")).await;
     works(&format!("rediss://localhost:{port}?ca={ca}&cert={cert}&key={key}")).await;
+    works(&format!("rediss://localhost:{},localhost:{port}?ca={ca}", free_port())).await;
     let error = refused(&format!("rediss://localhost:{port}")).await;
     assert!(error.to_string().contains("certificate"), "{error}");
     let error = refused(&format!("rediss://127.0.0.1:{port}?ca={ca}")).await;

@@ -31,7 +31,8 @@ pub enum StoreUrl {
     Local(Option<PathBuf>),
     /// `memory:`: inside one process.
     Memory,
-    /// `redis://`, `rediss://`, `redis+unix://`: one Redis or Valkey. The whole URL, secrets included.
+    /// `redis://`, `rediss://`, `redis+unix://`: one Redis or Valkey, or the primary among several nodes. The
+    /// whole URL, secrets included.
     Redis(String),
 }
 
@@ -65,8 +66,9 @@ pub(crate) fn redact(url: &str) -> String {
         // Not a URL, but somebody may have meant one that has a password.
         return url.rsplit_once('@').map_or_else(|| url.into(), |(_, host)| format!("***@{host}"));
     };
-    // A password may itself contain an @: the last one ends it.
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    // A password may itself contain an @, and in a list that is none each host may have one: the last one ends
+    // what is secret.
+    let end = rest.find('?').unwrap_or(rest.len());
     let secret_end = rest[..end].rfind('@').or_else(|| rest.rfind('@'));
     let (user, rest) = match secret_end {
         Some(at) => {
@@ -107,6 +109,9 @@ mod tests {
             ("redis://:geheim@host:1/2", "redis://***@host:1/2"),
             ("rediss://user:geheim@host", "rediss://user:***@host"),
             ("redis://user:ge/he@im@host", "redis://user:***@host"),
+            ("redis://user:ge,he@im@h1:1,h2:2,h3/0", "redis://user:***@h1:1,h2:2,h3/0"),
+            ("redis://u:geheim@h1/0,redis://u:geheim@h2/0", "redis://u:***@h2/0"),
+            ("redis://h1,u:geheim@h2?ca=/a@b.pem", "redis://h1,u:***@h2"),
             ("redis+unix:///run/redis.sock?db=1&user=u&pass=geheim", "redis+unix:///run/redis.sock"),
         ] {
             let parsed: StoreUrl = url.parse().unwrap();

@@ -88,6 +88,36 @@ async fn a_failover_is_lived_through() {
     new.release().await.unwrap();
 }
 
+/// `nodes: ['127.0.0.1:1', '127.0.0.1:2']` is the list of hosts in the URL, in any order: the primary among them
+/// is found, and followed when it changes.
+#[tokio::test]
+async fn nodes_are_followed_by_themselves() {
+    let mut first = RedisServer::start();
+    let copy_of = ["--replicaof", "127.0.0.1", &first.port().to_string()];
+    let second = RedisServer::start_with(&copy_of);
+    let url = format!("redis://127.0.0.1:{},127.0.0.1:{}", second.port(), first.port());
+    let (a, b) = (Client::connect(&url).await.unwrap(), Client::connect(&url).await.unwrap());
+    let old = a.lock("k").ttl(Duration::from_secs(60)).await.unwrap();
+    let before = old.token();
+    let next = b.clone();
+    let waiting = tokio::spawn(async move { next.lock("k").await.unwrap() });
+    in_line(&b, "k", 1).await;
+    let mut admin = first.admin().await;
+    let () = redis::cmd("SET").arg("mark").arg(1).query_async(&mut admin).await.unwrap();
+    // The replica has all that was before the mark, which it gets when its first copy is done.
+    let copied: u64 = redis::cmd("WAIT").arg(1).arg(25_000).query_async(&mut admin).await.unwrap();
+    assert_eq!(copied, 1);
+    first.kill();
+    let promote =
+        redis::cmd("REPLICAOF").arg("NO").arg("ONE").query_async::<()>(&mut second.admin().await).await;
+    promote.unwrap();
+    // The lease was copied too, so it is still held, and handed over by its release.
+    soon(old.release()).await.unwrap();
+    let new = soon(waiting).await.unwrap();
+    assert!(new.token() > before);
+    new.release().await.unwrap();
+}
+
 #[tokio::test]
 async fn an_already_made_client() {
     let server = RedisServer::start();

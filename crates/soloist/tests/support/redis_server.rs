@@ -84,6 +84,18 @@ impl RedisServer {
         panic!("redis-server did not start again:\n{said}");
     }
 
+    /// Starts it again on the same port with other arguments, after [`RedisServer::kill`].
+    pub fn start_again_with(&mut self, args: &[&str]) {
+        self.args = args.iter().map(|&arg| arg.into()).collect();
+        self.start_again();
+    }
+
+    /// Stops the process, or has it go on: as a machine that hangs.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([name, &self.pid().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// A connection for the test's own commands.
     pub async fn admin(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.url()).unwrap();

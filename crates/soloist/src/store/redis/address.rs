@@ -11,10 +11,35 @@ use redis::{
 use crate::error::{Error, Result};
 use crate::store::url::redact;
 
-/// The client of a URL, ready to connect.
-pub(super) fn client(url: &str) -> Result<Client> {
-    let bad = |why: String| Error::BadUrl { url: redact(url), why };
-    let form = "it is not of the form redis://[user:password@]host[:port][/db]; write special letters as %XX";
+/// The clients of a URL, one for each of its hosts, ready to connect.
+pub(super) fn clients(url: &str) -> Result<Vec<Client>> {
+    each_host(url)?.iter().map(|one| client(one, url)).collect()
+}
+
+/// One URL for each host of `redis://user:password@h1:6379,h2:6379/0`; what stands around the hosts holds for
+/// all of them.
+fn each_host(url: &str) -> Result<Vec<String>> {
+    let bad = |why: &str| Err(Error::BadUrl { url: redact(url), why: why.into() });
+    let Some((scheme @ ("redis" | "rediss"), rest)) = url.split_once("://") else {
+        return Ok(vec![url.into()]);
+    };
+    let (authority, behind) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (login, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+    if login.contains(',') && login.matches('@').count() > 1 {
+        return bad("user and password stand once, before the first host; write @ in them as %40");
+    }
+    let one = |host: &str| format!("{scheme}://{login}{host}{behind}");
+    match hosts.split(',').collect::<Vec<_>>() {
+        hosts if hosts.len() == 1 => Ok(vec![url.into()]),
+        hosts if hosts.contains(&"") => bad("one of its hosts is empty"),
+        hosts => Ok(hosts.into_iter().map(one).collect()),
+    }
+}
+
+/// The client of one host of `whole`.
+fn client(url: &str, whole: &str) -> Result<Client> {
+    let bad = |why: String| Error::BadUrl { url: redact(whole), why };
+    let form = "it is not of the form redis://[user:password@]host[:port][,host[:port]...][/db]; write special letters as %XX";
     let parsed = redis::parse_redis_url(url).ok_or_else(|| bad(form.into()))?;
     if parsed.fragment().is_some() {
         return Err(bad("a #fragment means nothing here; a certificate is always verified, \
@@ -85,5 +110,45 @@ fn choose_crypto() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // An error means that another thread chose first.
         let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(url: &str) -> Vec<String> {
+        let told = |client: &Client| {
+            let info = client.get_connection_info();
+            let login = info.redis_settings();
+            format!("{}/{} {:?} {:?}", info.addr(), login.db(), login.username(), login.password())
+        };
+        clients(url).unwrap().iter().map(told).collect()
+    }
+
+    #[test]
+    fn what_stands_around_the_hosts_holds_for_all() {
+        let login = "Some(\"u\") Some(\"p,w\")";
+        assert_eq!(
+            addresses("redis://u:p,w@h1:7001,h2,[::1]:7003/2"),
+            ["h1:7001", "h2:6379", "::1:7003"].map(|at| format!("{at}/2 {login}"))
+        );
+        assert_eq!(addresses("redis://u:p,w@h1"), [format!("h1:6379/0 {login}")], "one host is one host");
+        assert_eq!(addresses("redis://h1,h2").len(), 2);
+        assert_eq!(addresses("redis+unix:///run/a,b.sock").len(), 1, "a path is a path");
+    }
+
+    #[test]
+    fn lists_that_are_none() {
+        for (url, why) in [
+            ("redis://h1,,h2", "empty"),
+            ("redis://u:geheim@h1,", "empty"),
+            ("redis://u:geheim@h1,u:geheim@h2", "once"),
+            ("redis://u:geheim@h1/0,redis://u:geheim@h2/0", ""),
+            ("redis://h1:geheim,h2", ""),
+        ] {
+            let said = clients(url).unwrap_err().to_string();
+            assert!(said.contains(why) && (!url.contains('@') || !said.contains("geheim")), "{url}: {said}");
+        }
     }
 }

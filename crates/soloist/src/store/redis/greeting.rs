@@ -5,6 +5,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, Value};
 
+use super::keys;
 use super::trouble::{Kind, No, Trouble};
 use crate::error::Error;
 
@@ -23,6 +24,41 @@ impl Failed {
 
     fn refused(store: &str, No { kind, why, hint }: No) -> Self {
         Failed { error: Error::Refused { store: store.to_owned(), why, hint }, kind }
+    }
+
+    /// Why none of several nodes serves. As long as one may do so later, this is an outage.
+    pub(super) fn none(store: &str, nodes: &[(String, Failed)]) -> Self {
+        let told: Vec<_> = nodes.iter().map(|(node, failed)| format!("{node}: {}", failed.why())).collect();
+        let why = format!("none of its nodes is a primary that takes writes: {}", told.join("; "));
+        match nodes.last() {
+            Some((_, Failed { kind: Kind::Never, error: Error::Refused { hint, .. } }))
+                if nodes.iter().all(|(_, failed)| failed.kind == Kind::Never) =>
+            {
+                Failed::refused(store, No { kind: Kind::Never, why, hint })
+            }
+            _ => Failed::unavailable(store, why),
+        }
+    }
+
+    /// The same, said by one of several nodes.
+    pub(super) fn at(self, node: &str) -> Self {
+        let Failed { error, kind } = self;
+        let error = match error {
+            Error::Refused { store, why, hint } => {
+                Error::Refused { store, why: format!("{node}: {why}"), hint }
+            }
+            Error::Unavailable { store, why } => Error::Unavailable { store, why: format!("{node}: {why}") },
+            error => error,
+        };
+        Failed { error, kind }
+    }
+
+    /// In the server's words, without whose they are.
+    pub(super) fn why(&self) -> String {
+        match &self.error {
+            Error::Refused { why, .. } | Error::Unavailable { why, .. } => why.clone(),
+            error => error.to_string(),
+        }
     }
 
     /// The error as it is told during an outage, which waiters wait through.
@@ -80,6 +116,13 @@ pub(super) async fn greet(connection: &mut MultiplexedConnection, store: &str) -
         return Err(refused(Kind::NotNow, why, "name the primary; this server takes no writes"));
     }
     Ok(())
+}
+
+/// Whether the server takes a write, which one that is cut off from its replicas may not (`NOREPLICAS`): then
+/// another node may be the primary by now. What is deleted was never there, so nothing is changed.
+pub(super) async fn takes_writes(connection: &mut MultiplexedConnection, store: &str) -> Result<(), Failed> {
+    let deleted: Result<Value, _> = redis::cmd("DEL").arg(keys::NOTHING).query_async(connection).await;
+    deleted.map(drop).map_err(|error| failed(&error, store))
 }
 
 /// A field of the answer, a flat list of names and values.

@@ -9,6 +9,8 @@ use crate::name::{Key, Session};
 pub(super) const EVENTS: &str = "soloist:1:events";
 /// The clock that a test drives.
 pub(super) const CLOCK: &str = "soloist:1:clock";
+/// A name under which nothing ever stands.
+pub(super) const NOTHING: &str = "soloist:1:nothing";
 
 const PREFIX: &str = "soloist:1:{";
 /// Where a user's key begins in `soloist:1:{00}:l:KEY`.

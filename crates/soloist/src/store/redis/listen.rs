@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use redis::RedisError;
 use redis::aio::{PubSub, PubSubSink, PubSubStream};
-use redis::{Client, RedisError};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -16,6 +16,7 @@ use super::greeting::{self, Failed};
 use super::keys;
 use super::options::RedisOptions;
 use super::pack::{self, Message};
+use super::seat::Seat;
 use crate::error::{Error, Result};
 use crate::name::Session;
 use crate::observe;
@@ -42,19 +43,19 @@ enum Stop {
 
 /// The hearing connection, kept up by a task.
 pub(super) struct Listener {
-    up: watch::Receiver<bool>,
+    /// At which node it hears.
+    up: watch::Receiver<Option<usize>>,
+    seat: Seat,
     wishes: mpsc::UnboundedSender<Wish>,
     task: JoinHandle<()>,
 }
 
 /// What the task needs to connect and to pass on what it hears.
 struct Ear {
-    store: Arc<str>,
-    client: Client,
-    options: RedisOptions,
+    seat: Seat,
     session: Session,
     hub: Arc<Hub>,
-    up: watch::Sender<bool>,
+    up: watch::Sender<Option<usize>>,
     wishes: mpsc::UnboundedReceiver<Wish>,
     events: broadcast::Sender<Told>,
     /// Whether the events are subscribed to.
@@ -62,26 +63,38 @@ struct Ear {
 }
 
 impl Listener {
-    /// Connects and subscribes, once.
-    pub(super) async fn connect(
-        store: Arc<str>,
-        client: Client,
-        options: RedisOptions,
-        session: Session,
-        hub: Arc<Hub>,
-    ) -> Result<Self> {
-        let (up, is_up) = watch::channel(true);
+    /// Connects and subscribes, once, where the verbs go.
+    pub(super) async fn connect(seat: &Seat, session: Session, hub: Arc<Hub>) -> Result<Self> {
+        let (up, is_up) = watch::channel(None);
         let (wishes, wished) = mpsc::unbounded_channel();
         let events = broadcast::Sender::new(EVENTS_KEPT);
-        let ear = Ear { store, client, options, session, hub, up, wishes: wished, events, watching: false };
-        let pubsub = ear.open().await.map_err(|failed| failed.error)?;
-        Ok(Listener { up: is_up, wishes, task: tokio::spawn(ear.listen(pubsub)) })
+        let ear = Ear { seat: seat.clone(), session, hub, up, wishes: wished, events, watching: false };
+        let (node, pubsub) = ear.open().await.map_err(|failed| failed.error)?;
+        ear.up.send_replace(Some(node));
+        Ok(Listener { up: is_up, seat: seat.clone(), wishes, task: tokio::spawn(ear.listen(node, pubsub)) })
     }
 
-    /// Waits, but not longer than this, until wake-ups are heard: who joins the line unheard is passed over.
+    /// Waits, but not longer than this, until wake-ups are heard at the node that the verbs go to: who joins the
+    /// line unheard is passed over.
     pub(super) async fn hears(&self, limit: Duration) {
+        let (mut up, mut states) = (self.up.clone(), self.seat.subscribe());
+        let heard = async {
+            loop {
+                let (here, there) = (*up.borrow_and_update(), self.seat.at(&states.borrow_and_update()));
+                if here.is_some() && here == there {
+                    return;
+                }
+                let changed = tokio::select! {
+                    changed = up.changed() => changed,
+                    changed = states.changed() => changed,
+                };
+                if changed.is_err() {
+                    return; // the task has ended, and the verb says why
+                }
+            }
+        };
         // Where it takes too long, the look after the reconnection recovers the place.
-        let _ = timeout(limit, self.up.clone().wait_for(|up| *up)).await;
+        let _ = timeout(limit, heard).await;
     }
 
     /// All events from now on.
@@ -98,7 +111,7 @@ impl Listener {
     /// takes too long it finds out by itself.
     pub(super) async fn end(&self, limit: Duration) {
         let (end, ended) = oneshot::channel();
-        if *self.up.borrow() && self.wishes.send(Wish::End(end)).is_ok() {
+        if self.up.borrow().is_some() && self.wishes.send(Wish::End(end)).is_ok() {
             let _ = timeout(limit, ended).await;
         }
         self.task.abort();
@@ -112,55 +125,65 @@ impl Drop for Listener {
 }
 
 impl Ear {
-    /// Opens a connection that hears already.
-    async fn open(&self) -> Result<PubSub, Failed> {
+    /// Opens a connection that hears already, where the verbs go.
+    async fn open(&self) -> Result<(usize, PubSub), Failed> {
+        let (store, limit) = (&self.seat.nodes().store, self.options().connect_timeout);
+        let node = self.seat.node().await;
         let opening = async {
-            let mut pubsub = self.client.get_async_pubsub().await?;
+            let mut pubsub = self.seat.nodes().client(node).get_async_pubsub().await?;
             pubsub.subscribe(keys::channel(self.session)).await?;
             if self.watching {
                 pubsub.subscribe(keys::EVENTS).await?;
             }
-            Ok::<_, RedisError>(pubsub)
+            Ok::<_, RedisError>((node, pubsub))
         };
-        match timeout(self.options.connect_timeout, opening).await {
-            Ok(opened) => opened.map_err(|error| greeting::failed(&error, &self.store)),
-            Err(_) => Err(greeting::silent(self.options.connect_timeout, &self.store)),
+        match timeout(limit, opening).await {
+            Ok(opened) => opened.map_err(|error| greeting::failed(&error, store)),
+            Err(_) => Err(greeting::silent(limit, store)),
         }
     }
 
+    fn options(&self) -> &RedisOptions {
+        &self.seat.nodes().options
+    }
+
     /// Hears, and connects again without a limit of tries.
-    async fn listen(mut self, mut pubsub: PubSub) {
+    async fn listen(mut self, mut node: usize, mut pubsub: PubSub) {
+        let store = Arc::clone(&self.seat.nodes().store);
         loop {
             let (sink, stream) = pubsub.split();
-            let why = match self.hear(sink, stream).await {
+            let why = match self.hear(node, sink, stream).await {
                 Stop::Lost(why) => why,
                 Stop::Ended(told) => {
                     let _ = told.send(());
                     return;
                 }
             };
-            observe::connection_lost(&self.store, "wake-ups", &why);
-            self.up.send_replace(false);
+            observe::connection_lost(&store, "wake-ups", &why);
+            self.up.send_replace(None);
+            self.seat.doubt(node, &why);
             let mut backoff = Backoff::new();
-            pubsub = loop {
+            (node, pubsub) = loop {
                 backoff.pause().await;
                 match self.open().await {
-                    Ok(pubsub) => break pubsub,
-                    Err(Failed { error, .. }) => observe::not_connected(&self.store, "wake-ups", &error),
+                    Ok(opened) => break opened,
+                    Err(Failed { error, .. }) => observe::not_connected(&store, "wake-ups", &error),
                 }
             };
             // Heard again, and only now: what was said meanwhile is lost, so everybody asks again.
-            self.up.send_replace(true);
-            observe::connected_again(&self.store, "wake-ups");
+            self.up.send_replace(Some(node));
+            observe::connected_again(&store, "wake-ups");
             self.hub.look_all(true);
             let _ = self.events.send(Told::Missed);
         }
     }
 
     /// Passes on what is said until the connection fails or is to end.
-    async fn hear(&mut self, mut sink: PubSubSink, mut stream: PubSubStream) -> Stop {
-        let health = healthy(sink.clone(), self.options.clone());
-        tokio::pin!(health);
+    async fn hear(&mut self, node: usize, mut sink: PubSubSink, mut stream: PubSubStream) -> Stop {
+        let health = healthy(sink.clone(), self.options().clone());
+        let seat = self.seat.clone();
+        let moved = seat.moved(node);
+        tokio::pin!(health, moved);
         loop {
             tokio::select! {
                 biased;
@@ -174,6 +197,7 @@ impl Ear {
                     }
                 }
                 why = &mut health => return Stop::Lost(why),
+                () = &mut moved => return Stop::Lost("another node is the primary now".into()),
                 Some(wish) = self.wishes.recv() => match wish {
                     Wish::Watch(watch) => {
                         if let Err(why) = self.watch_events(&mut sink, watch).await {
@@ -182,7 +206,7 @@ impl Ear {
                     }
                     Wish::End(told) => {
                         let ending = sink.unsubscribe(keys::channel(self.session));
-                        let _ = timeout(self.options.response_timeout, ending).await;
+                        let _ = timeout(self.options().response_timeout, ending).await;
                         return Stop::Ended(told);
                     }
                 },
@@ -200,7 +224,9 @@ impl Ear {
             }
             // An error means that nobody watches any more.
             Some(Message::Event(event)) => drop(self.events.send(Told::Event(event))),
-            None => tracing::warn!(store = %self.store, "a message that this version does not know"),
+            None => {
+                tracing::warn!(store = %self.seat.nodes().store, "a message that this version does not know")
+            }
         }
     }
 
@@ -219,19 +245,20 @@ impl Ear {
     async fn watch_events(&mut self, sink: &mut PubSubSink, watch: Watch) -> Result<(), String> {
         let events = self.events.subscribe();
         if !self.watching {
-            let limit = Instant::now() + self.options.response_timeout;
+            let limit = Instant::now() + self.options().response_timeout;
             let subscribed = timeout_at(limit, sink.subscribe(keys::EVENTS)).await;
             match subscribed {
                 Ok(Ok(())) => self.watching = true,
                 Ok(Err(error)) => {
-                    let error = greeting::failed(&error, &self.store).error;
+                    let error = greeting::failed(&error, &self.seat.nodes().store).error;
                     let lost = matches!(error, Error::Unavailable { .. });
                     let why = error.to_string();
                     let _ = watch.send(Err(error));
                     return if lost { Err(why) } else { Ok(()) };
                 }
                 Err(_) => {
-                    let error = greeting::silent(self.options.response_timeout, &self.store).error;
+                    let error =
+                        greeting::silent(self.options().response_timeout, &self.seat.nodes().store).error;
                     let why = error.to_string();
                     let _ = watch.send(Err(error));
                     return Err(why);

@@ -1,6 +1,6 @@
-//! One Redis or Valkey server (>= 6.2). The state of a key stands there, the machine runs there in Lua
-//! (`lua/*.lua`), on that server's clock. Two connections a store, however many keys and waiters: one
-//! carries the verbs, one hears.
+//! One Redis or Valkey server (>= 6.2), or whichever of several is the primary. The state of a key stands there,
+//! the machine runs there in Lua (`lua/*.lua`), on that server's clock. Two connections a store, however many
+//! keys and waiters: one carries the verbs, one hears.
 
 mod address;
 mod answer;
@@ -10,10 +10,12 @@ mod greeting;
 mod keys;
 mod link;
 mod listen;
+mod nodes;
 mod open;
 mod options;
 mod pack;
 mod scripts;
+mod seat;
 mod trouble;
 
 use std::collections::BTreeSet;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::link::Link;
 use super::listen::Listener;
+use super::nodes::Nodes;
 use super::scripts::Scripts;
 use super::{RedisOptions, RedisStore, address, keys};
 #[cfg(doc)]
@@ -18,9 +19,17 @@ impl RedisStore {
     /// Connects to `redis://`, `rediss://` (TLS; `?ca=/path.pem` for a CA of your own, `&cert=`, `&key=` for
     /// a client certificate) or `redis+unix:///path?db=&user=&pass=`, in one try.
     ///
+    /// Several hosts, as `redis://user:password@h1:6379,h2:6379,h3/0`, are one primary and its replicas: the
+    /// store is at the first of them, in this order, that is a primary and takes writes, and asks them all again
+    /// when that one fails or is deposed (looked at each [`RedisOptions::health_check`]). What the new primary
+    /// did not get from the old one is lost, and told to its holder. Two that call themselves primary at the
+    /// same time, as after a cut in the network, are both believed, each by the clients that are at it: have the
+    /// old one refuse writes when it is cut off (`min-replicas-to-write 1`), and check the fencing token.
+    ///
     /// # Errors
     /// At once: [`Error::BadUrl`], [`Error::Unavailable`] when nobody answers, [`Error::Refused`] for a wrong
-    /// password, missing rights, a server that is loading, too old, a replica, or no Redis.
+    /// password, missing rights, a server that is loading, too old, a replica, or no Redis. With several hosts the
+    /// error names each of them and why it was passed over; a wrong password at one of them is told as such.
     ///
     /// # Cancel safety
     /// Safe: dropping the future leaves nothing behind.
@@ -63,7 +72,7 @@ impl RedisStore {
     /// # }
     /// ```
     pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self> {
-        Self::open(address::client(url)?, redact(url), options, false).await
+        Self::open(address::clients(url)?, redact(url), options, false).await
     }
 
     /// Connects as a client of the caller's does: same server, same user, same certificates. The store has
@@ -92,13 +101,13 @@ impl RedisStore {
     /// ```
     pub async fn from_client(client: &redis::Client, options: RedisOptions) -> Result<Self> {
         let name = address::name(client.get_connection_info());
-        Self::open(address::adapted(client)?, name, options, false).await
+        Self::open(vec![address::adapted(client)?], name, options, false).await
     }
 
     /// For tests: a store whose clock stands still, at 0 until it is [set](RedisStore::set_clock).
     #[doc(hidden)]
     pub async fn connect_driven(url: &str, options: RedisOptions) -> Result<Self> {
-        Self::open(address::client(url)?, redact(url), options, true).await
+        Self::open(address::clients(url)?, redact(url), options, true).await
     }
 
     /// For tests: sets the clock of all driven stores on this server.
@@ -109,13 +118,17 @@ impl RedisStore {
         self.link.command(&set).await.map(drop)
     }
 
-    async fn open(client: redis::Client, name: String, options: RedisOptions, driven: bool) -> Result<Self> {
+    async fn open(
+        clients: Vec<redis::Client>,
+        name: String,
+        options: RedisOptions,
+        driven: bool,
+    ) -> Result<Self> {
         let name: Arc<str> = name.into();
         let (session, hub) = (Session::mint(), Arc::new(Hub::new()));
-        let link =
-            Link::connect(Arc::clone(&name), client.clone(), options.clone(), Arc::clone(&hub)).await?;
-        let listener =
-            Listener::connect(Arc::clone(&name), client, options.clone(), session, Arc::clone(&hub)).await?;
+        let nodes = Nodes::new(Arc::clone(&name), clients, options.clone());
+        let link = Link::connect(Arc::new(nodes), Arc::clone(&hub)).await?;
+        let listener = Listener::connect(link.seat(), session, Arc::clone(&hub)).await?;
         Ok(RedisStore { name, session, hub, link, listener, scripts: Scripts::new(driven), options, driven })
     }
 }

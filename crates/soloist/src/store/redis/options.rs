@@ -22,7 +22,8 @@ pub struct RedisOptions {
     /// How long a verb is repeated over an outage before it fails with [`crate::Error::Unavailable`]: 10 s.
     /// Who stands in line waits on through outages.
     pub give_up: Duration,
-    /// How often the connection that carries wake-ups is asked whether it still lives: every 3 s.
+    /// How often the connection that carries wake-ups is asked whether it still lives, and one of
+    /// several nodes whether it still is the primary: every 3 s.
     pub health_check: Duration,
 }
 
