@@ -1,6 +1,6 @@
 //! A lease that is kept: what its owner and the keeper know of it together.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -26,6 +26,7 @@ pub(crate) struct Kept {
     pub(crate) since: Moment,
     ttl: AtomicU64,
     deadline: AtomicU64,
+    ending: AtomicBool,
     loss: watch::Sender<Option<Loss>>,
 }
 
@@ -46,6 +47,7 @@ impl Kept {
             since: Moment::now(),
             ttl: AtomicU64::new(FOREVER),
             deadline: AtomicU64::new(deadline.map_or(FOREVER, Moment::nanos)),
+            ending: AtomicBool::new(false),
             loss: watch::channel(None).0,
         };
         kept.set_ttl(ttl);
@@ -77,6 +79,16 @@ impl Kept {
     pub(crate) fn renewed(&self, sent: Moment, ttl: Ttl) {
         let deadline = ttl.duration().map_or(FOREVER, |ttl| sent.after(ttl).nanos());
         self.deadline.store(deadline, Ordering::Release);
+    }
+
+    /// Its owner asks the store to end it: that a renewal which crosses this finds nothing is no loss.
+    pub(crate) fn begin_end(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    /// Whether its owner has asked the store to end it.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
     }
 
     /// Says that the lease has ended, once.

@@ -151,6 +151,8 @@ impl Renewals {
                     entry.due = pause(kept.ttl()).map(|pause| batch.sent.after(pause));
                     observe::renewed(kept.subject());
                 }
+                // Its owner, who ends it, hears from the store himself whether it was still his.
+                Ok(Renewed::NotHeld(_)) if kept.is_ending() => self.remove(kept.ticket),
                 Ok(Renewed::NotHeld(_)) => self.lost(kept.ticket, Loss::Gone),
                 Err(error) => entry.due = Some(now.after(retry_pause(&kept, ttl, &error))),
             }
@@ -168,5 +170,34 @@ fn warn_if_late(entry: &Entry, ttl: Ttl, now: Moment) {
     let late = entry.due.map_or(Duration::ZERO, |due| now.since(due));
     if ttl.duration().is_some_and(|ttl| late > ttl / 3) {
         observe::renewed_late(entry.kept.subject(), late);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::name::{FencingToken, Holder, Key};
+
+    /// A lease whose renewal finds nothing at the store.
+    fn renewed_in_vain(ending: bool) -> Arc<Kept> {
+        let (key, holder, ttl) = (Key::new("k").unwrap(), Holder::new("h").unwrap(), Ttl::Micros(30_000_000));
+        let kept = Kept::new((key, Ticket::from_u128(1)), FencingToken(1), holder, ttl, None);
+        let (kept, mut renewals) = (Arc::new(kept), Renewals::default());
+        renewals.add(Arc::clone(&kept), true);
+        let mut batch = renewals.take_due().unwrap();
+        if ending {
+            kept.begin_end();
+        }
+        batch.answers = Ok(vec![Renewed::NotHeld(None)]);
+        renewals.apply(batch);
+        assert!(renewals.leases.is_empty());
+        kept
+    }
+
+    #[test]
+    fn a_renewal_that_crosses_the_owners_release_is_no_loss() {
+        assert_eq!(renewed_in_vain(true).loss(), None);
+        assert_eq!(renewed_in_vain(false).loss(), Some(Loss::Gone));
     }
 }
