@@ -116,7 +116,8 @@ impl Renewals {
     fn drop_ended(&mut self, now: Moment) {
         self.leases.retain(|_, entry| {
             let ended = entry.kept.deadline().is_some_and(|end| end <= now);
-            if ended {
+            // Who ends it has stopped its work, and hears from the store what came of that.
+            if ended && !entry.kept.is_ending() {
                 entry.kept.lose(Loss::Expired);
             }
             !ended
