@@ -28,8 +28,9 @@ impl FromStr for StoreUrl {
         };
         match scheme {
             "local" if rest.is_empty() => Ok(StoreUrl::Local(None)),
-            "local" if rest.starts_with('/') => {
-                Ok(StoreUrl::Local(Some(rest.trim_start_matches("//").into())))
+            // `local:///path` is what other URLs have taught people to write.
+            "local" if rest.strip_prefix("//").unwrap_or(rest).starts_with('/') => {
+                Ok(StoreUrl::Local(Some(rest.strip_prefix("//").unwrap_or(rest).into())))
             }
             "local" => bad("a local store's path is absolute: local:/path"),
             "memory" if rest.is_empty() => Ok(StoreUrl::Memory),
@@ -99,8 +100,17 @@ mod tests {
     }
 
     #[test]
+    fn a_local_path_may_follow_two_slashes() {
+        for url in ["local:/run/store", "local:///run/store"] {
+            let path = std::path::PathBuf::from("/run/store");
+            assert_eq!(url.parse::<StoreUrl>().unwrap(), StoreUrl::Local(Some(path)), "{url}");
+        }
+    }
+
+    #[test]
     fn unknown_schemes_are_refused() {
-        for bad in ["", "local", "local:here", "memory:x", "http://x", "redis:x"] {
+        for bad in ["", "local", "local:here", "local://", "local://here", "memory:x", "http://x", "redis:x"]
+        {
             assert!(bad.parse::<StoreUrl>().is_err(), "{bad:?}");
         }
     }
