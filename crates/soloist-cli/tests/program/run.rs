@@ -153,6 +153,27 @@ fn a_server_that_goes_away_costs_the_lease_and_the_command_is_ended() {
 }
 
 #[test]
+fn a_command_that_asks_for_its_own_key_is_told_that_it_waits_for_itself() {
+    let place = Place::local();
+    for verb in ["run", "once"] {
+        let program = env!("CARGO_BIN_EXE_soloist");
+        let ended = place.soloist(&[verb, "k", "--", program, verb, "k", "--wait", "500ms", "--", "true"]);
+        ended.fails(124, "waits for its own end");
+    }
+    let ended = place.soloist(&["run", "k", "--", env!("CARGO_BIN_EXE_soloist"), "run", "k2", "--", "true"]);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+}
+
+#[test]
+fn the_hint_can_be_copied_into_a_shell() {
+    let place = Place::local();
+    place.ok(&["lock", "it's $x", "--ttl", "1h"]);
+    place
+        .soloist(&["run", "it's $x", "--wait", "10ms", "--", "true"])
+        .fails(124, "`soloist show 'it'\\''s $x'` says who");
+}
+
+#[test]
 fn what_a_command_leaves_in_the_background_is_left_alone() {
     let place = Place::local();
     let script = "sleep 300 >/dev/null 2>&1 & echo $!";
