@@ -1,6 +1,7 @@
 //! `soloist run`.
 
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -12,6 +13,7 @@ on_both_stores! {
     the_lease_is_released_before_the_program_exits
     a_broken_lock_ends_the_whole_group_and_exits_with_123
     ctrl_c_in_line_leaves_no_place_behind
+    a_waiter_that_is_stopped_does_not_hold_up_the_line
 }
 
 fn twenty_add_one_each_and_none_is_lost(place: &Place) {
@@ -53,6 +55,22 @@ fn ctrl_c_in_line_leaves_no_place_behind(place: &Place) {
         assert_eq!(place.show("k")["waiting"], 0);
     }
     assert!(!place.file("ran").exists());
+}
+
+fn a_waiter_that_is_stopped_does_not_hold_up_the_line(place: &Place) {
+    place.ok(&["lock", "k", "--ttl", "1h"]);
+    let first = place.start(&["run", "k", "--", "true"]);
+    place.wait_for_line("k", 1);
+    let second = place.start(&["run", "k", "--", "true"]);
+    place.wait_for_line("k", 2);
+    first.signal(Signal::STOP);
+    place.ok(&["unlock", "--key", "k", "--break"]);
+    // Its lease begins with 3 s; the timed look of those far behind comes after 15 s.
+    let began = Instant::now();
+    assert_eq!(second.end().code, 0);
+    assert!(began.elapsed() < Duration::from_secs(10), "found only by the slowest look");
+    first.signal(Signal::CONT);
+    assert_eq!(first.end().code, 0);
 }
 
 #[test]
