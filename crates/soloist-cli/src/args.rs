@@ -51,10 +51,10 @@ pub(crate) enum Verb {
     #[command(after_help = help::LOCK)]
     Lock(LockArgs),
     /// Begin the ttl of a lease anew
-    #[command(after_help = help::RENEW)]
+    #[command(after_help = help::RENEW, override_usage = help::RENEW_USAGE)]
     Renew(RenewArgs),
     /// Release a lease
-    #[command(after_help = help::UNLOCK)]
+    #[command(after_help = help::UNLOCK, override_usage = help::UNLOCK_USAGE)]
     Unlock(UnlockArgs),
     /// Show who holds a key, who waits for it, and which result is kept
     #[command(after_help = help::SHOW)]
@@ -111,9 +111,7 @@ pub(crate) struct RunArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnError {
-    /// whoever waits gets the same output and exit code
     Share,
-    /// the next in line runs its own
     Retry,
 }
 
@@ -133,8 +131,8 @@ pub(crate) struct OnceArgs {
     /// How long to wait for the result at most [default: as long as it takes]
     #[arg(long, value_parser = units::duration, allow_hyphen_values = true, value_name = "DURATION")]
     pub(crate) wait: Option<Duration>,
-    /// What happens to those who wait when the command fails
-    #[arg(long, value_enum, default_value = "share")]
+    /// When the command fails: share its output and exit code with whoever waits, or let the next in line retry
+    #[arg(long, value_enum, default_value = "share", value_name = "HOW", hide_possible_values = true)]
     pub(crate) on_error: OnError,
     /// The largest output that is shared
     #[arg(long, value_parser = units::size, value_name = "SIZE", default_value = "16MiB")]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use soloist::{Client, Error, Key, KeyInfo};
 
+use crate::out::argument;
 use crate::units::human;
 
 /// The lease was lost, or is not the current one.
@@ -78,13 +79,19 @@ impl From<Error> for Failure {
         };
         let hint = match &error {
             Error::TimedOut { key, .. } => {
+                let key = argument(key.as_str());
                 Some(format!("pass a longer --wait; `soloist show {key}` says who holds it"))
             }
-            Error::NotHeld { key, .. } => Some(format!("`soloist show {key}` says who holds it")),
+            Error::NotHeld { holder: None, .. } => Some("it was released, or ended at its ttl".into()),
+            Error::NotHeld { key, .. } => {
+                Some(format!("`soloist show {}` says more of its lease", argument(key.as_str())))
+            }
             Error::TooLarge { .. } => {
                 Some("raise --max-output everywhere, or write the result to a file".into())
             }
-            Error::BadResult { key, .. } => Some(format!("`soloist forget {key}` has it computed again")),
+            Error::BadResult { key, .. } => {
+                Some(format!("`soloist forget {}` has it computed again", argument(key.as_str())))
+            }
             error => error.hint().map(Into::into),
         };
         let message = match &error {

@@ -55,6 +55,15 @@ Examples:
   soloist unlock \"$lease\"
   soloist lock article:12 --holder user:20 --no-expiry --try";
 
+pub(crate) const RENEW_USAGE: &str = "\
+soloist renew [OPTIONS] --ttl <DURATION> <LEASE>
+       soloist renew [OPTIONS] --ttl <DURATION> --key <KEY> --holder <NAME>";
+
+pub(crate) const UNLOCK_USAGE: &str = "\
+soloist unlock [OPTIONS] <LEASE>
+       soloist unlock [OPTIONS] --key <KEY> --holder <NAME>
+       soloist unlock [OPTIONS] --key <KEY> --break";
+
 pub(crate) const RENEW: &str = "\
 Exits with 123 if that lease is not the current one any more.
 
@@ -68,7 +77,7 @@ Exits with 123 if that lease is not the current one any more.
 Examples:
   soloist unlock \"$lease\"
   soloist unlock --key article:12 --holder user:20
-  soloist unlock --key article:12 --break             whoever holds it; a `run` there ends its command";
+  soloist unlock --key article:12 --break       whoever holds it; a `run` there ends its command";
 
 pub(crate) const SHOW: &str = "\
 Exits with 0 also when the key is free; --exit-code makes that 124 when it is held.

@@ -17,7 +17,7 @@ use crate::out::plain;
 use crate::reaper::{self, Fate};
 use crate::signals::Signals;
 use crate::terminal::Terminal;
-use crate::{group, sys, talk};
+use crate::{group, nested, sys, talk};
 
 /// How long a group that was killed may take to vanish before it is said that it did not.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
@@ -61,8 +61,8 @@ impl Job {
         let mut command = Command::new(program);
         command
             .args(args)
-            .env("SOLOIST_KEY", lease.key().as_str())
-            .env("SOLOIST_TOKEN", lease.token().to_string())
+            .env(nested::KEY, lease.key().as_str())
+            .env(nested::TOKEN, lease.token().to_string())
             .env("SOLOIST_HOLDER", lease.holder().as_str())
             .env("SOLOIST_LEASE", lease.id().to_string())
             .process_group(0);

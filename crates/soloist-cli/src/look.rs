@@ -150,7 +150,11 @@ fn text(info: &KeyInfo) -> String {
     }
     if let Some(result) = &info.result {
         let left = human(Duration::from_micros(result.until.saturating_sub(info.now)));
-        line("result", format!("{} bytes by {}, kept for another {left}", result.size, result.leader));
+        let what = match result.kind {
+            OutcomeKind::Value => "",
+            OutcomeKind::Error => ", of a failure",
+        };
+        line("result", format!("{} bytes{what}, by {}, kept for another {left}", result.size, result.leader));
     }
     lines.join("\n")
 }

@@ -9,6 +9,7 @@ mod help;
 mod job;
 mod lease_verbs;
 mod look;
+mod nested;
 mod once;
 mod out;
 mod pump;

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::args::{OnError, OnceArgs};
 use crate::failure::{Failure, Outcome};
 use crate::job::Job;
+use crate::nested;
 use crate::pump::{self, Pipes};
 use crate::reaper::Fate;
 use crate::recording::{Recorder, Recording};
@@ -39,6 +40,7 @@ pub(crate) async fn once(client: &Client, args: OnceArgs) -> Outcome {
         biased;
         joined = until_ended(&mut signals, asking.join::<Raw>()) => joined,
         never = tell_who(client, &args.key) => match never {},
+        never = nested::warn(client, &args.key) => match never {},
     };
     match joined? {
         Flight::Leader(leader) => lead(client, args, leader, &mut signals).await,
@@ -52,7 +54,7 @@ async fn replay(key: &str, bytes: Bytes, signals: &mut Signals) -> Outcome {
         return Err(Failure::own(format!(
             "the result of {key:?} was not recorded by this version of `soloist once`"
         ))
-        .hint(format!("`soloist forget {key}` has it computed again")));
+        .hint(format!("`soloist forget {}` has it computed again", crate::out::argument(key))));
     };
     let code = recording.code;
     // On a thread of its own: a reader that is slow must not keep signals from being heard.

@@ -37,6 +37,17 @@ pub(crate) fn plain(text: &str) -> String {
     plain
 }
 
+/// A text as an argument that a person can copy into a shell.
+pub(crate) fn argument(text: &str) -> String {
+    let bare = |c: char| c.is_alphanumeric() || "-_./:@%+=,".contains(c);
+    let quoted = if !text.is_empty() && text.chars().all(bare) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    };
+    if text.starts_with('-') { format!("-- {quoted}") } else { quoted }
+}
+
 /// Rows as aligned columns; the last column is not filled up.
 pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -53,6 +64,19 @@ pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arguments_can_be_copied_into_a_shell() {
+        for (text, shown) in [
+            ("report:42", "report:42"),
+            ("a b", "'a b'"),
+            ("it's", "'it'\\''s'"),
+            ("$(rm x)", "'$(rm x)'"),
+            ("-x", "-- -x"),
+        ] {
+            assert_eq!(argument(text), shown);
+        }
+    }
 
     #[test]
     fn control_characters_are_shown_escaped() {

@@ -6,6 +6,7 @@ use soloist::{Client, Error, Lease};
 use crate::args::{LockArgs, RunArgs};
 use crate::failure::{Failure, LOST, Outcome};
 use crate::job::{self, Job};
+use crate::nested;
 use crate::reaper::Fate;
 use crate::signals::{Signals, until_ended};
 use crate::talk;
@@ -86,7 +87,11 @@ pub(crate) async fn acquire(client: &Client, args: &LockArgs, signals: &mut Sign
     if args.force {
         asking = asking.force();
     }
-    until_ended(signals, asking.into_future()).await
+    tokio::select! {
+        biased;
+        lease = until_ended(signals, asking.into_future()) => lease,
+        never = nested::warn(client, &args.key) => match never {},
+    }
 }
 
 /// Ends the lease. That it was lost counts; that its end could not be told does not change how the work

@@ -1,5 +1,6 @@
 //! What the program says to people: on stderr, one plain line each. Data goes to stdout, by [`crate::out`].
 
+use std::borrow::Cow;
 use std::fmt::{Debug, Write as _};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::failure::Failure;
 use crate::out::plain;
+
+/// The longest line that is said: more than the longest key and holder together.
+const MOST_SAID: usize = 2000;
 
 static QUIET: AtomicBool = AtomicBool::new(false);
 
@@ -61,13 +65,21 @@ pub(crate) fn note(text: &str) {
 
 /// Says what is wrong with the command line: the one thing that takes several lines.
 pub(crate) fn usage(text: &str) {
-    let lines: Vec<String> = text.lines().map(plain).collect();
+    let lines: Vec<String> = text.lines().map(|line| plain(&short(line))).collect();
     say(&format!("soloist: error: {}", lines.join("\n")));
 }
 
 /// One line, whatever names it holds.
 fn line(text: &str) {
-    say(&format!("soloist: {}", plain(text)));
+    say(&format!("soloist: {}", plain(&short(text))));
+}
+
+/// An argument can be as long as the system allows: enough of it is shown to know which.
+fn short(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MOST_SAID) {
+        Some((end, _)) => format!("{}...", &text[..end]).into(),
+        None => text.into(),
+    }
 }
 
 fn say(text: &str) {

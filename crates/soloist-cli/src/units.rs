@@ -35,6 +35,7 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         "MiB" => 1 << 20,
         "GB" => 1_000_000_000,
         "GiB" => 1 << 30,
+        "" => return Err(format!("{number} of what? {units}, as in {number}B")),
         _ => return Err(format!("unknown unit {unit:?}: {units}")),
     };
     number.checked_mul(bytes).ok_or_else(|| "it is too large".into())

@@ -128,7 +128,7 @@ pub enum Error {
         why: String,
     },
     /// The `wait` passed while others were in front.
-    #[error("{key:?} was not free within {waited:?}{}", held_by(.holder))]
+    #[error("{key:?} was not free within {:?}{}", in_millis(*.waited), held_by(.holder))]
     TimedOut {
         /// The key.
         key: Key,
@@ -148,7 +148,7 @@ pub enum Error {
         loss: Loss,
     },
     /// The lease that was named is not the current one.
-    #[error("{key:?} is not held by that lease or holder{}", held_by(.holder))]
+    #[error("{key:?} is not held by that lease or holder{}", held_now(.holder))]
     NotHeld {
         /// The key.
         key: Key,
@@ -234,6 +234,15 @@ fn held_by(holder: &Option<Holder>) -> String {
     holder.as_ref().map(|h| format!(": {h} holds it")).unwrap_or_default()
 }
 
+fn held_now(holder: &Option<Holder>) -> String {
+    if holder.is_none() { ": it is free".into() } else { held_by(holder) }
+}
+
+/// Nobody wants to read the nanoseconds.
+fn in_millis(time: Duration) -> Duration {
+    Duration::from_millis(time.as_millis().try_into().unwrap_or(u64::MAX))
+}
+
 impl Error {
     /// What the reader can do about it, where there is something to say.
     ///
@@ -249,7 +258,8 @@ impl Error {
             Error::LongName { .. } => "use a hash of it",
             Error::BadLeaseId => "copy it as `soloist lock` printed it",
             Error::BadUrl { .. } => {
-                "known are local:, local:/path, memory:, redis://, rediss:// and redis+unix://"
+                "known are local:, local:/path, memory:, redis://[user:password@]host[:port][/db], the same with rediss://, \
+                 and redis+unix:///path[?db=]"
             }
             Error::TimedOut { .. } => "wait longer, or look at who holds it",
             Error::Lost { .. } => "stop the work that it protected; do not write without checking the token",

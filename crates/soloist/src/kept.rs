@@ -1,5 +1,6 @@
 //! A lease that is kept: what its owner and the keeper know of it together.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub(crate) struct Kept {
     pub(crate) holder: Holder,
     pub(crate) since: Moment,
     life: Mutex<Life>,
+    ending: AtomicBool,
     loss: watch::Sender<Option<Loss>>,
 }
 
@@ -43,8 +45,9 @@ impl Kept {
         ttl: Ttl,
         deadline: Option<Moment>,
     ) -> Self {
-        let (life, loss) = (Mutex::new(Life { ttl, deadline }), watch::channel(None).0);
-        Kept { key, ticket, token, holder, since: Moment::now(), life, loss }
+        let (life, ending) = (Mutex::new(Life { ttl, deadline }), AtomicBool::new(false));
+        let loss = watch::channel(None).0;
+        Kept { key, ticket, token, holder, since: Moment::now(), life, ending, loss }
     }
 
     fn life(&self) -> MutexGuard<'_, Life> {
@@ -82,6 +85,16 @@ impl Kept {
             life.deadline = ttl.duration().map(|ttl| sent.after(ttl));
         }
         counts
+    }
+
+    /// Its owner asks the store to end it: that a renewal which crosses this finds nothing is no loss.
+    pub(crate) fn begin_end(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    /// Whether its owner has asked the store to end it.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
     }
 
     /// Says that the lease has ended, once.

@@ -211,6 +211,7 @@ impl Lead {
         }
         let (key, ticket) = (self.lease.key().clone(), self.lease.kept().ticket);
         let publication = Publication { key, ticket, kind, body: Body::Inline(bytes), keep };
+        self.lease.kept().begin_end();
         let published = self.publish_until_lost(&publication).await?;
         self.lease.finish();
         let kept = self.lease.kept();

@@ -266,6 +266,7 @@ impl Lease {
             // It is ended in the background, should the store take it for alive.
             return Err(self.kept.lost_error(loss));
         }
+        self.kept.begin_end();
         let released = self.store.release(&self.kept.key, &Who::Ticket(self.kept.ticket)).await;
         if !matches!(released, Err(Error::Unavailable { .. })) {
             self.finish();

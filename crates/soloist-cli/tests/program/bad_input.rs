@@ -23,7 +23,7 @@ fn each_mistake_has_its_message() {
         (&["run", "k", "--ttl", "30", "--", "true"], "the units are ms, s, m, h and d"),
         (&["run", "k", "--ttl", "-1s", "--", "true"], "whole number"),
         (&["run", "k", "--wait", "1s", "--try", "--", "true"], "cannot be used with"),
-        (&["once", "k", "--max-output", "16", "--", "true"], "the units are B, kB"),
+        (&["once", "k", "--max-output", "16", "--", "true"], "16 of what? the units are B, kB"),
         (&["run", "k"], "COMMAND"),
         (&["run", "k", "true"], "true"),
         (&["renew", "junk", "--ttl", "1s"], "not a lease id"),
@@ -34,6 +34,7 @@ fn each_mistake_has_its_message() {
         (&[], "subcommand"),
         (&["--store", "http://x", "ls"], "unknown scheme"),
         (&["--store", "local:here", "ls"], "absolute"),
+        (&["--store", "local://", "ls"], "absolute"),
         (&["--store", "redis:x", "ls"], "// is missing"),
     ] {
         let ended = place.soloist(args);
@@ -41,6 +42,30 @@ fn each_mistake_has_its_message() {
         assert!(ended.err.starts_with("soloist: error: "), "{ended:?}");
         assert!(ended.out.is_empty(), "{ended:?}");
     }
+}
+
+#[test]
+fn an_argument_of_any_length_is_not_said_in_full() {
+    let place = Place::local();
+    let junk = "j".repeat(64 << 10);
+    for args in [
+        &["run", "k", "--ttl", &junk, "--", "true"][..],
+        &["run", "k", "--", &junk],
+        &["--store", &junk, "ls"],
+        &[&junk],
+    ] {
+        let ended = place.soloist(args);
+        assert!(ended.code >= 125 && ended.err.len() < 3000, "{} {}", ended.code, ended.err.len());
+    }
+}
+
+#[test]
+fn the_hint_for_a_folder_that_is_open_to_others_is_safe_to_follow() {
+    let mut place = Place::local();
+    place.url = "local:/".into();
+    let ended = place.soloist(&["ls"]);
+    assert_eq!(ended.code, 125, "{ended:?}");
+    assert!(!ended.err.contains("hint: chmod"), "{ended:?}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn a_lease_lives_on_without_a_process(place: &Place) {
     place.soloist(&["lock", "article:12", "--try"]).fails(124, "is held by");
     place.ok(&["unlock", &lease]);
     assert_eq!(place.show("article:12")["held"], false);
-    place.soloist(&["unlock", &lease]).fails(123, "is not held by that lease");
+    place.soloist(&["unlock", &lease]).fails(123, "is not held by that lease or holder: it is free");
     place.soloist(&["renew", &lease, "--ttl", "1h"]).fails(123, "is not held by that lease");
 }
 

@@ -111,3 +111,14 @@ fn a_reader_that_goes_away_ends_the_program_quietly() {
         assert_eq!((ended.status.code(), &*ended.stderr), (Some(0), &b""[..]), "{args:?}");
     }
 }
+
+#[test]
+fn a_result_is_a_value_whatever_the_exit_code_and_what_is_told_in_its_place_an_error() {
+    let place = Place::local();
+    assert_eq!(place.soloist(&["once", "k", "--keep-errors", "1h", "--", "false"]).code, 1);
+    assert_eq!(place.show("k")["result"]["kind"], "value");
+    place.ok(&["once", "big", "--max-output", "1B", "--keep-errors", "1h", "--", "echo", "long"]);
+    assert_eq!(place.show("big")["result"]["kind"], "error");
+    assert!(place.ok(&["show", "big"]).contains("of a failure"));
+    place.soloist(&["once", "big", "--", "true"]).fails(125, "over the --max-output");
+}

@@ -1,6 +1,7 @@
 //! `soloist run`.
 
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -12,6 +13,7 @@ on_both_stores! {
     the_lease_is_released_before_the_program_exits
     a_broken_lock_ends_the_whole_group_and_exits_with_123
     ctrl_c_in_line_leaves_no_place_behind
+    a_waiter_that_is_stopped_does_not_hold_up_the_line
 }
 
 fn twenty_add_one_each_and_none_is_lost(place: &Place) {
@@ -53,6 +55,22 @@ fn ctrl_c_in_line_leaves_no_place_behind(place: &Place) {
         assert_eq!(place.show("k")["waiting"], 0);
     }
     assert!(!place.file("ran").exists());
+}
+
+fn a_waiter_that_is_stopped_does_not_hold_up_the_line(place: &Place) {
+    place.ok(&["lock", "k", "--ttl", "1h"]);
+    let first = place.start(&["run", "k", "--", "true"]);
+    place.wait_for_line("k", 1);
+    let second = place.start(&["run", "k", "--", "true"]);
+    place.wait_for_line("k", 2);
+    first.signal(Signal::STOP);
+    place.ok(&["unlock", "--key", "k", "--break"]);
+    // Its lease begins with 3 s; the timed look of those far behind comes after 15 s.
+    let began = Instant::now();
+    assert_eq!(second.end().code, 0);
+    assert!(began.elapsed() < Duration::from_secs(10), "found only by the slowest look");
+    first.signal(Signal::CONT);
+    assert_eq!(first.end().code, 0);
 }
 
 #[test]
@@ -150,6 +168,27 @@ fn a_server_that_goes_away_costs_the_lease_and_the_command_is_ended() {
     drop(place.server.take());
     run.end().fails(123, "its ttl passed without a confirmed renewal");
     assert!(!runs(&sleep));
+}
+
+#[test]
+fn a_command_that_asks_for_its_own_key_is_told_that_it_waits_for_itself() {
+    let place = Place::local();
+    for verb in ["run", "once"] {
+        let program = env!("CARGO_BIN_EXE_soloist");
+        let ended = place.soloist(&[verb, "k", "--", program, verb, "k", "--wait", "500ms", "--", "true"]);
+        ended.fails(124, "waits for its own end");
+    }
+    let ended = place.soloist(&["run", "k", "--", env!("CARGO_BIN_EXE_soloist"), "run", "k2", "--", "true"]);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+}
+
+#[test]
+fn the_hint_can_be_copied_into_a_shell() {
+    let place = Place::local();
+    place.ok(&["lock", "it's $x", "--ttl", "1h"]);
+    place
+        .soloist(&["run", "it's $x", "--wait", "10ms", "--", "true"])
+        .fails(124, "`soloist show 'it'\\''s $x'` says who");
 }
 
 #[test]

@@ -126,7 +126,7 @@ impl Renewals {
     /// The leases that are due now, and those that would be soon: fewer, larger steps.
     pub(super) fn take_due(&mut self) -> Vec<Batch> {
         let now = Moment::now();
-        self.drop_ended();
+        self.drop_ended(now);
         let is_due = |entry: &Entry| !entry.asking && entry.due.is_some_and(|due| due <= now);
         if !self.leases.values().any(is_due) {
             return Vec::new();
@@ -148,8 +148,12 @@ impl Renewals {
     }
 
     /// Tells the owners of leases whose time is up. What is lost is not renewed, whoever said so first.
-    fn drop_ended(&mut self) {
-        self.leases.retain(|_, entry| entry.kept.loss().is_none());
+    fn drop_ended(&mut self, now: Moment) {
+        self.leases.retain(|_, Entry { kept, .. }| match kept.is_ending() {
+            // Who ends it has stopped its work, and hears from the store what came of that.
+            true => kept.deadline().is_none_or(|end| end > now),
+            false => kept.loss().is_none(),
+        });
     }
 
     /// How long until something is due. Short while leases are held, for a suspend that no timer notices.
@@ -183,6 +187,8 @@ impl Renewals {
                     (entry.told, entry.alone) = (None, false);
                     observe::renewed(kept.subject());
                 }
+                // Its owner, who ends it, hears from the store himself whether it was still his.
+                Ok(Renewed::NotHeld(_)) if kept.is_ending() => self.remove(kept.ticket),
                 Ok(Renewed::NotHeld(_)) => {
                     let loss = entry.told.take().unwrap_or(Loss::Gone);
                     self.lost(kept.ticket, loss);
@@ -215,5 +221,34 @@ fn warn_if_late(entry: &Entry, ttl: Ttl, now: Moment) {
     let late = entry.due.map_or(Duration::ZERO, |due| now.since(due));
     if ttl.duration().is_some_and(|ttl| late > ttl / 3) {
         observe::renewed_late(entry.kept.subject(), late);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::name::{FencingToken, Holder, Key};
+
+    /// A lease whose renewal finds nothing at the store.
+    fn renewed_in_vain(ending: bool) -> Arc<Kept> {
+        let (key, holder, ttl) = (Key::new("k").unwrap(), Holder::new("h").unwrap(), Ttl::Micros(30_000_000));
+        let kept = Kept::new((key, Ticket::from_u128(1)), FencingToken(1), holder, ttl, None);
+        let (kept, mut renewals) = (Arc::new(kept), Renewals::default());
+        renewals.add(Arc::clone(&kept), true);
+        let mut batch = renewals.take_due().unwrap();
+        if ending {
+            kept.begin_end();
+        }
+        batch.answers = Ok(vec![Renewed::NotHeld(None)]);
+        renewals.apply(batch);
+        assert!(renewals.leases.is_empty());
+        kept
+    }
+
+    #[test]
+    fn a_renewal_that_crosses_the_owners_release_is_no_loss() {
+        assert_eq!(renewed_in_vain(true).loss(), None);
+        assert_eq!(renewed_in_vain(false).loss(), Some(Loss::Gone));
     }
 }

@@ -132,6 +132,14 @@ mod tests {
     }
 
     #[test]
+    fn a_local_path_may_follow_two_slashes() {
+        for url in ["local:/run/store", "local:///run/store"] {
+            let path = std::path::PathBuf::from("/run/store");
+            assert_eq!(url.parse::<StoreUrl>().unwrap(), StoreUrl::Local(Some(path)), "{url}");
+        }
+    }
+
+    #[test]
     fn unknown_schemes_are_refused() {
         for bad in ["", "local", "local:here", "local://here", "local://", "memory:x", "http://x", "redis:x"]
         {

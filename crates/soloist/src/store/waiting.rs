@@ -10,6 +10,9 @@ use crate::protocol::{Answer, Micros, Queued, Request, Wake};
 
 /// The longest time between two looks, for the case that a message was lost.
 const SLOW_LOOK: Duration = Duration::from_secs(15);
+/// How long the second in line goes without a look, and each place behind it as much longer: the first may be
+/// handed the key, with a short ttl, just when it is frozen, and nobody tells the second of that.
+const SECOND_LOOK: Duration = Duration::from_millis(3300);
 /// The shortest, so that an expired lease which cannot be handed over is not asked for in a tight loop.
 const FAST_LOOK: Duration = Duration::from_millis(20);
 /// By how much later each place looks at the holder's deadline: the first in line recovers the key, and
@@ -76,6 +79,34 @@ fn next_look(queued: &Queued, now: Micros) -> Duration {
         Some(deadline) => Duration::from_micros(deadline.saturating_sub(now)),
         None => SLOW_LOOK,
     };
+    let slowest = if places == 0 { SLOW_LOOK } else { SLOW_LOOK.min(SECOND_LOOK * places) };
     // A pause of a few milliseconds past the deadline: at the deadline itself the lease still stands.
-    (left + Duration::from_millis(2)).clamp(FAST_LOOK, SLOW_LOOK) + PER_PLACE * places
+    (left + Duration::from_millis(2)).clamp(FAST_LOOK, slowest) + PER_PLACE * places
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::name::{FencingToken, Holder};
+    use crate::protocol::{Holding, Want};
+
+    #[test]
+    fn whoever_stands_behind_a_waiter_that_is_frozen_looks_soon() {
+        let holder = Holder::new("h").unwrap();
+        let look = |place, deadline| {
+            let holder = holder.clone();
+            let token = FencingToken(1);
+            let holding = Holding { holder, token, since: 0, deadline, note: None, want: Want::Lock };
+            next_look(&Queued { place, holding, ahead: None }, 0)
+        };
+        let (long, none) = (Some(60_000_000), None);
+        for deadline in [long, none] {
+            assert_eq!(look(1, deadline), SLOW_LOOK);
+            assert!(look(2, deadline) < Duration::from_secs(4));
+            assert!(look(3, deadline) > look(2, deadline));
+            assert!(look(1000, deadline) <= SLOW_LOOK + Duration::from_secs(1));
+        }
+        assert!(look(1, Some(1_000_000)) < Duration::from_secs(2));
+    }
 }

@@ -87,7 +87,10 @@ impl Dir {
         }
         if stat.st_mode & 0o077 != 0 {
             let why = format!("is open to others (mode {:04o})", stat.st_mode & 0o7777);
-            return refuse(why, "chmod 700 it: whoever can open its files could hold the locks");
+            return refuse(
+                why,
+                "whoever can open its files could hold the locks: name a folder that is the store's alone, and chmod 700 it",
+            );
         }
         Ok(Dir { fd, path })
     }

@@ -61,7 +61,8 @@ fn client(url: &str, whole: &str) -> Result<Client> {
         *slot = Some(pem);
     }
     // The library's own message says what is wrong and does not quote the URL.
-    let info = parsed.into_connection_info().map_err(|error| bad(error.to_string()))?;
+    let words = |error: redis::RedisError| error.to_string().replace(" - InvalidClientConfig", "");
+    let info = parsed.into_connection_info().map_err(|error| bad(words(error)))?;
     if !tls {
         return Client::open(settings(info)).map_err(|error| bad(error.to_string()));
     }

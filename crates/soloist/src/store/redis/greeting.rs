@@ -87,7 +87,8 @@ pub(super) fn failed(error: &RedisError, store: &str) -> Failed {
 
 /// Nobody answered in time.
 pub(super) fn silent(limit: Duration, store: &str) -> Failed {
-    Failed::unavailable(store, format!("no answer within {limit:?}"))
+    let tls = if store.starts_with("rediss:") { "; does this port speak TLS?" } else { "" };
+    Failed::unavailable(store, format!("no answer within {limit:?}{tls}"))
 }
 
 /// Looks who answers. `HELLO` is there since Redis 6.0, and every user may ask it.

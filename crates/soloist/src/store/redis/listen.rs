@@ -232,7 +232,7 @@ impl Ear {
 
     /// Ends the subscription to the events, which nobody here watches any more.
     async fn watch_no_more(&mut self, sink: &mut PubSubSink) -> Result<(), String> {
-        let limit = self.options.response_timeout;
+        let limit = self.options().response_timeout;
         match timeout(limit, sink.unsubscribe(keys::EVENTS)).await {
             Ok(Ok(())) => self.watching = false,
             Ok(Err(error)) => return Err(error.to_string()),
