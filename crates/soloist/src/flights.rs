@@ -107,19 +107,17 @@ impl LocalFlight {
         let baton = Arc::clone(&self.baton);
         tokio::select! {
             biased;
-            Ok(done) = outcome.wait_for(Option::is_some) => {
-                return done.clone().map(Turn::Done);
-            }
+            Ok(done) = outcome.wait_for(Option::is_some) => done.clone().map(Turn::Done),
             Ok(permit) = baton.acquire_owned() => {
                 if let Some(done) = self.outcome.borrow().clone() {
                     return Some(Turn::Done(done));
                 }
                 let place = lock(&self.place).take();
-                return Some(Turn::Drive(Baton { flight: self, place, _permit: Some(permit) }));
+                Some(Turn::Drive(Baton { flight: self, place, _permit: Some(permit) }))
             }
             () = self.leader_lost() => {
                 self.flights.remove(&self);
-                return None;
+                None
             }
         }
     }

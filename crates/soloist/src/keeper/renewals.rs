@@ -236,7 +236,7 @@ mod tests {
         let kept = Kept::new((key, Ticket::from_u128(1)), FencingToken(1), holder, ttl, None);
         let (kept, mut renewals) = (Arc::new(kept), Renewals::default());
         renewals.add(Arc::clone(&kept), true);
-        let mut batch = renewals.take_due().unwrap();
+        let mut batch = renewals.take_due().pop().unwrap();
         if ending {
             kept.begin_end();
         }
