@@ -108,18 +108,18 @@ impl LocalFlight {
         tokio::select! {
             biased;
             Ok(done) = outcome.wait_for(Option::is_some) => {
-                return done.clone().map(Turn::Done);
+                done.clone().map(Turn::Done)
             }
             Ok(permit) = baton.acquire_owned() => {
                 if let Some(done) = self.outcome.borrow().clone() {
                     return Some(Turn::Done(done));
                 }
                 let place = lock(&self.place).take();
-                return Some(Turn::Drive(Baton { flight: self, place, _permit: Some(permit) }));
+                Some(Turn::Drive(Baton { flight: self, place, _permit: Some(permit) }))
             }
             () = self.leader_lost() => {
                 self.flights.remove(&self);
-                return None;
+                None
             }
         }
     }
