@@ -589,6 +589,9 @@ impl Client {
     /// [`Lease::lost`]: crate::Lease::lost
     pub async fn close(self) {
         self.inner.keeper.close().await;
+        self.store().stop_waiting().await;
+        // What was released may have been handed over to a waiter of this client, which is released as well.
+        self.inner.keeper.flush().await;
         self.store().close().await;
     }
 

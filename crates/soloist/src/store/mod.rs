@@ -224,6 +224,10 @@ pub trait Store: Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Ends every wait with [`crate::Error::Closed`] and gives up the places; other verbs still work. Called before
+    /// [`Store::close`], so that what was granted until then can be released.
+    async fn stop_waiting(&self) {}
+
     /// Ends the session: connections are closed, waiters are woken with [`crate::Error::Closed`].
     ///
     /// # Cancel safety

@@ -138,6 +138,10 @@ impl Store for PrefixStore {
         self.inner.liveness()
     }
 
+    async fn stop_waiting(&self) {
+        self.inner.stop_waiting().await;
+    }
+
     async fn close(&self) {
         self.inner.close().await;
     }

@@ -1,5 +1,7 @@
 //! A store that fails as planned, over one in memory.
 
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

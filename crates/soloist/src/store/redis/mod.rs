@@ -297,13 +297,17 @@ impl Store for RedisStore {
         self.hub.notices()
     }
 
-    async fn close(&self) {
+    async fn stop_waiting(&self) {
         // Who waits is told first, and then gives up its place, or the hand-over that crosses this: the server
         // would take it for the holder's until the hand-over's ttl.
         let left =
             self.hub.close().into_iter().map(|(key, ticket)| async move { self.leave(&key, ticket).await });
         let left = futures_util::future::join_all(left);
         let _ = tokio::time::timeout(self.options.response_timeout, left).await;
+    }
+
+    async fn close(&self) {
+        self.stop_waiting().await;
         self.link.close();
         self.listener.end(self.options.response_timeout).await;
     }

@@ -226,6 +226,10 @@ impl Store for BridgeStore {
         self.inner.notices()
     }
 
+    async fn stop_waiting(&self) {
+        self.inner.stop_waiting().await;
+    }
+
     async fn close(&self) {
         self.inner.close().await;
     }
