@@ -72,7 +72,8 @@ pub(crate) fn redact(url: &str) -> String {
     let secret_end = rest[..end].rfind('@').or_else(|| rest.rfind('@'));
     let (user, rest) = match secret_end {
         Some(at) => {
-            let user = rest[..at].split(':').next().unwrap_or_default();
+            // A word alone may be a password whose colon was forgotten.
+            let user = rest[..at].split_once(':').map(|(user, _)| user).unwrap_or_default();
             (if user.is_empty() { "***@".into() } else { format!("{user}:***@") }, &rest[at + 1..])
         }
         None => (String::new(), rest),
@@ -108,6 +109,7 @@ mod tests {
         for (url, shown) in [
             ("redis://:geheim@host:1/2", "redis://***@host:1/2"),
             ("rediss://user:geheim@host", "rediss://user:***@host"),
+            ("redis://geheim@host", "redis://***@host"),
             ("redis://user:ge/he@im@host", "redis://user:***@host"),
             ("redis://user:ge,he@im@h1:1,h2:2,h3/0", "redis://user:***@h1:1,h2:2,h3/0"),
             ("redis://u:geheim@h1/0,redis://u:geheim@h2/0", "redis://u:***@h2/0"),
