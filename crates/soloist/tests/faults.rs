@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 #[path = "support/faulty.rs"]
-#[allow(dead_code)]
 mod faulty;
 #[path = "client/fleet.rs"]
 #[allow(dead_code)]
