@@ -9,6 +9,9 @@ use soloist::protocol::{Answer, Mode, Request};
 use crate::asking::{granted, hold, lock, open, queued, release, soon};
 use crate::child::Child;
 
+/// So many in front that the timed look, which is the later the longer the line, comes after the test's limit.
+const IN_FRONT: u64 = 6;
+
 #[tokio::test]
 async fn a_killed_holder_is_followed_at_once() {
     let dir = tempfile::tempdir().unwrap();
@@ -38,13 +41,19 @@ async fn a_killed_waiter_is_passed_over_and_the_one_behind_watches_the_holder() 
     let store = open(&path);
     let mut holder = Child::start("hold a", &path);
     assert_eq!(holder.says().await.unwrap(), "holding");
-    let mut waiter = Child::start("wait a", &path);
-    assert_eq!(waiter.says().await.unwrap(), "waiting");
+    let mut waiters = Vec::new();
+    for _ in 0..IN_FRONT {
+        let mut waiter = Child::start("wait a", &path);
+        assert_eq!(waiter.says().await.unwrap(), "waiting");
+        waiters.push(waiter);
+    }
     let request = lock("a");
     let reply = store.acquire(&request).await.unwrap();
-    assert_eq!(queued(&reply), 2);
-    waiter.kill();
-    waiter.reap().await;
+    assert_eq!(queued(&reply), IN_FRONT + 1);
+    for mut waiter in waiters {
+        waiter.kill();
+        waiter.reap().await;
+    }
     let began = Instant::now();
     holder.kill();
     granted(soon(store.wait(&request, reply)).await.unwrap());
@@ -58,11 +67,16 @@ async fn a_waiter_behind_one_that_left_watches_the_holder() {
     let (first, second) = (open(&path), open(&path));
     let mut holder = Child::start("hold a", &path);
     assert_eq!(holder.says().await.unwrap(), "holding");
-    let (leaver, stayer) = (lock("a"), lock("a"));
-    first.acquire(&leaver).await.unwrap();
+    let leavers: Vec<_> = (0..IN_FRONT).map(|_| lock("a")).collect();
+    for leaver in &leavers {
+        first.acquire(leaver).await.unwrap();
+    }
+    let stayer = lock("a");
     let reply = second.acquire(&stayer).await.unwrap();
-    assert_eq!(queued(&reply), 2);
-    first.leave(&leaver.key, leaver.ticket).await.unwrap();
+    assert_eq!(queued(&reply), IN_FRONT + 1);
+    for leaver in &leavers {
+        first.leave(&leaver.key, leaver.ticket).await.unwrap();
+    }
     let began = Instant::now();
     let waiting = second.wait(&stayer, reply);
     let killing = async {

@@ -34,7 +34,7 @@ async fn told(recorder: &Recorder, name: &str, field: &str, value: &str) {
 pub async fn everything(recorder: &Recorder) -> Vec<String> {
     let mut server = RedisServer::start_with(&["--user", "worker", "on", ">geheim", "~*", "&*", "+@all"]);
     let url = server.url().replace("redis://", "redis://worker:geheim@");
-    let options = RedisOptions::default().give_up(MS(100)).health_check(MS(100)).response_timeout(MS(1000));
+    let options = RedisOptions::default().give_up(MS(100)).health_check(MS(100)).response_timeout(MS(8000));
     let store = RedisStore::connect_with(&url, options).await.unwrap();
     let client = Client::builder().holder("a").store(Arc::new(store)).unwrap();
     let mut tickets = Vec::new();
@@ -93,10 +93,10 @@ async fn late_grant(server: &RedisServer, client: &Client, recorder: &Recorder) 
 
 /// The runtime stands still past the renewal, but not past the ttl.
 async fn late_renewal(client: &Client, recorder: &Recorder) {
-    let lease = client.lock("slow").ttl(MS(3000)).await.unwrap();
+    let lease = client.lock("slow").ttl(MS(6000)).await.unwrap();
     // The keeper plans the renewal before the runtime stands still.
     client.flush().await;
-    std::thread::sleep(MS(2200));
+    std::thread::sleep(MS(4200));
     told(recorder, "lease renewed late", "key", "slow").await;
     lease.release().await.unwrap();
 }
