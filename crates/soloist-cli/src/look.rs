@@ -77,7 +77,7 @@ pub(crate) async fn forget(client: &Client, args: KeyArgs, json: bool) -> Outcom
 
 fn want(want: Want) -> &'static str {
     match want {
-        Want::Lock => "run",
+        Want::Lock => "lock",
         Want::Flight => "once",
     }
 }

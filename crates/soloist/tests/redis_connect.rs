@@ -211,3 +211,27 @@ async fn over_tls_against_a_verified_certificate() {
     let error = refused(&format!("rediss://localhost:{}?ca={ca}", server.port())).await;
     assert!(matches!(error, Error::Unavailable { .. } | Error::Refused { .. }), "{error:?}");
 }
+
+#[tokio::test]
+async fn a_server_that_is_full_of_clients_is_not_taken_for_a_wrong_password() {
+    for (password, url) in [(None, "redis://127.0.0.1"), (Some(SECRET), "redis://:SECRET@127.0.0.1")] {
+        let server = RedisServer::start();
+        // The last connections that there are, held open by the test itself.
+        let mut admin = server.admin().await;
+        let set = |name: &'static str, value: String| {
+            let mut cmd = redis::cmd("CONFIG");
+            cmd.arg("SET").arg(name).arg(value);
+            cmd
+        };
+        if let Some(password) = password {
+            let () = set("requirepass", password.into()).query_async(&mut admin).await.unwrap();
+        }
+        let () = set("maxclients", "1".into()).query_async(&mut admin).await.unwrap();
+        let url = format!("{}:{}", url.replace("SECRET", SECRET), server.port());
+        // The server closes the connection right after its words, which may cut them off.
+        let error = refused(&url).await;
+        let said = matches!(&error, Error::Refused { hint, .. } if hint.contains("maxclients"));
+        let cut_off = matches!(&error, Error::Unavailable { .. });
+        assert!(said || cut_off, "not the password's fault, nor the version's: {error:?}");
+    }
+}

@@ -226,6 +226,9 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Ends every wait with [`crate::Error::Closed`] and gives up the places; other verbs still work. Called before
     /// [`Store::close`], so that what was granted until then can be released.
+    ///
+    /// # Cancel safety
+    /// Safe: what it has ended stays ended, and calling it again ends the rest.
     async fn stop_waiting(&self) {}
 
     /// Ends the session: connections are closed, waiters are woken with [`crate::Error::Closed`].

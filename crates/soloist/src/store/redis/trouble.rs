@@ -76,6 +76,10 @@ impl Trouble {
         if let Some((_, kind, hint)) = WORDS.into_iter().find(|(word, ..)| says(word)) {
             return Trouble::No(No { kind, why, hint });
         }
+        if error.to_string().contains("max number of clients") {
+            let hint = "the server has as many clients as it takes; raise maxclients there";
+            return Trouble::No(No { kind: Away, why, hint });
+        }
         let never = |why, hint| Trouble::No(No { kind: Never, why, hint });
         match error.kind() {
             ErrorKind::Io => Trouble::Lost(why),
