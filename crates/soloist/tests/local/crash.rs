@@ -50,7 +50,7 @@ async fn a_killed_waiter_is_passed_over_and_the_one_behind_watches_the_holder() 
     let request = lock("a");
     let reply = store.acquire(&request).await.unwrap();
     assert_eq!(queued(&reply), IN_FRONT + 1);
-    for mut waiter in waiters {
+    for waiter in waiters {
         waiter.kill();
         waiter.reap().await;
     }
