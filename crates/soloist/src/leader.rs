@@ -14,9 +14,37 @@ use crate::lease::Lease;
 use crate::limits;
 use crate::name::FencingToken;
 use crate::observe;
-use crate::once::OnError;
 use crate::payload::Payload;
 use crate::protocol::{Body, Micros, Outcome, OutcomeKind, Publication, Published};
+
+/// What happens to those who wait when the leader's work fails.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> soloist::Result<()> {
+/// # let client = soloist::Client::memory()?;
+/// use std::sync::atomic::{AtomicU32, Ordering};
+/// use soloist::OnError;
+///
+/// let tries = &AtomicU32::new(0);
+/// let work = move || async move {
+///     if tries.fetch_add(1, Ordering::SeqCst) == 0 { Err("no rows") } else { Ok(42) }
+/// };
+/// let once = client.once("answer").on_error(OnError::Retry);
+/// let (first, second) = tokio::join!(once.clone().run(work), once.run(work));
+/// assert!(first.is_err()); // told to the failed leader only
+/// assert_eq!(second?, 42); // the next in line has tried
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// All who wait now get the leader's error, as [`Error::Failed`].
+    #[default]
+    Share,
+    /// The next in line becomes the leader and tries; only the failed leader itself gets its error.
+    Retry,
+}
 
 /// What a caller of [`Once::join`](crate::Once::join) is.
 ///

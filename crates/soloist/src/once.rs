@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::clock::Moment;
 use crate::error::{Error, Loss, Result};
 use crate::flights::Turn;
-use crate::leader::{Flight, Lead, Leader};
+use crate::leader::{Flight, Lead, Leader, OnError};
 use crate::limits;
 use crate::lock::{Ask, ask_options};
 use crate::name::Key;
@@ -20,35 +20,6 @@ use crate::observe;
 use crate::payload::Payload;
 use crate::place::{Served, timed_out};
 use crate::protocol::{Body, Micros, Mode, Outcome, OutcomeKind, Want};
-
-/// What happens to those who wait when the leader's work fails.
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> soloist::Result<()> {
-/// # let client = soloist::Client::memory()?;
-/// use std::sync::atomic::{AtomicU32, Ordering};
-/// use soloist::OnError;
-///
-/// let tries = &AtomicU32::new(0);
-/// let work = move || async move {
-///     if tries.fetch_add(1, Ordering::SeqCst) == 0 { Err("no rows") } else { Ok(42) }
-/// };
-/// let once = client.once("answer").on_error(OnError::Retry);
-/// let (first, second) = tokio::join!(once.clone().run(work), once.run(work));
-/// assert!(first.is_err()); // told to the failed leader only
-/// assert_eq!(second?, 42); // the next in line has tried
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnError {
-    /// All who wait now get the leader's error, as [`Error::Failed`].
-    #[default]
-    Share,
-    /// The next in line becomes the leader and tries; only the failed leader itself gets its error.
-    Retry,
-}
 
 /// A result that is asked for; see [`Client::once`]. Options are methods; [`run`](Once::run) or
 /// [`join`](Once::join) asks. However many callers of this process ask at once, the store hears one request.
