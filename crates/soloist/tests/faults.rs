@@ -111,6 +111,16 @@ async fn a_release_that_cannot_be_sent_is_told_and_done_in_the_background() {
 }
 
 #[tokio::test]
+async fn a_lease_dropped_while_the_store_takes_no_writes_is_released_when_it_does() {
+    let (client, store, other) = faulty();
+    let lease = client.lock("k").no_expiry().await.unwrap();
+    store.plan("release", Fault::Refused);
+    store.plan("release", Fault::Refused);
+    drop(lease);
+    becomes_free(&other, "k").await;
+}
+
+#[tokio::test]
 async fn a_publish_whose_answer_was_lost_still_reaches_those_who_wait() {
     let (client, store, other) = faulty();
     let Flight::Leader(leader) = client.once("k").join::<u32>().await.unwrap() else { panic!() };

@@ -44,12 +44,15 @@ pub(super) async fn leave(store: &dyn Store, key: &Key, ticket: Ticket) {
     }
 }
 
-/// Tries until `end`, with growing pauses, while the store cannot be reached. Any other error is final.
+/// Tries until `end`, with growing pauses, while the store cannot be reached or takes no writes: it granted
+/// what is to be ended, so a no may pass. Any other error is final.
 async fn retry<F: Future<Output = Result<()>>>(end: Moment, mut verb: impl FnMut() -> F) -> Result<()> {
     let mut pause = FIRST_PAUSE;
     loop {
         match verb().await {
-            Err(Error::Unavailable { .. }) if Moment::now() < end => tokio::time::sleep(pause).await,
+            Err(Error::Unavailable { .. } | Error::Refused { .. }) if Moment::now() < end => {
+                tokio::time::sleep(pause).await
+            }
             // The question was asked again and found nothing: whatever it was, it has ended.
             // Or the session has ended, and all that was in it.
             Err(Error::Unknown { .. } | Error::Closed) => return Ok(()),

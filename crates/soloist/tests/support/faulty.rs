@@ -24,6 +24,8 @@ use crate::fleet::soon;
 pub enum Fault {
     /// It never arrives.
     Lost,
+    /// The store takes no writes now.
+    Refused,
     /// It is carried out, and its answer is lost.
     AnswerLost,
     /// It is carried out, and its answer comes late.
@@ -92,6 +94,9 @@ impl Faulty {
         match fault {
             None => done.await,
             Some(Fault::Lost) => self.unavailable(),
+            Some(Fault::Refused) => {
+                Err(Error::Refused { store: "faulty".into(), why: "READONLY".into(), hint: "wait" })
+            }
             Some(Fault::AnswerLost) => {
                 done.await?;
                 self.unavailable()
