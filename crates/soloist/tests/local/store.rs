@@ -139,7 +139,7 @@ async fn a_slow_subscriber_hears_that_it_missed_something() {
                 last = event.token;
             }
             Told::Missed => break,
-            _ => unreachable!(),
+            other => panic!("{other:?}"),
         }
     }
 }
