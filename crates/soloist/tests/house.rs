@@ -3,9 +3,13 @@
 
 #[path = "house/said.rs"]
 mod said;
+#[path = "support/sources.rs"]
+mod sources;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use sources::sources;
 
 /// The most lines of code in one file: it must be read in one sitting.
 const LONGEST: usize = 350;
@@ -185,19 +189,6 @@ fn faults_of_the_program(place: &str, text: &str) -> Vec<String> {
         faults.push(format!("{place}: more than {LONGEST} lines of code"));
     }
     faults
-}
-
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-    found
 }
 
 fn check(folder: &Path, faults: impl Fn(&str, &str) -> Vec<String>) {

@@ -5,6 +5,8 @@
 mod checks;
 mod fixture;
 mod meta;
+#[path = "../support/sources.rs"]
+mod sources;
 mod stores;
 #[path = "../support/mod.rs"]
 mod support;
