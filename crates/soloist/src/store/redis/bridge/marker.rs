@@ -28,6 +28,7 @@ pub(super) struct Marker {
     take: Verb,
     keep: Verb,
     drop: Verb,
+    forget: Verb,
 }
 
 impl Marker {
@@ -37,6 +38,7 @@ impl Marker {
             take: Verb::alone(include_str!("take.lua")),
             keep: Verb::alone(include_str!("keep.lua")),
             drop: Verb::alone(include_str!("drop.lua")),
+            forget: Verb::alone(include_str!("forget.lua")),
         }
     }
 
@@ -121,13 +123,10 @@ impl Marker {
     /// Drops their result, not their locks.
     pub(super) async fn forget(&self, link: &Link, key: &Key) -> Result<()> {
         let Old::ProcessLocker { .. } = self.old else { return Ok(()) };
-        let forget = Verb::alone(
-            "if redis.call('GET', KEYS[1]) ~= 'WAIT' then redis.call('DEL', KEYS[1]) end return 1",
-        );
         let build = |cmd: &mut Cmd, _| {
             cmd.arg(1).arg(self.old.key(key.as_str()));
         };
-        link.call(&forget, &build).await.map(drop)
+        link.call(&self.forget, &build).await.map(drop)
     }
 }
 

@@ -182,7 +182,9 @@ impl Store for BridgeStore {
         // Theirs first, so that our next in line finds it free.
         if let Who::Ticket(ticket) = who {
             self.drop_mark(key, ticket.to_string()).await?;
+            return self.inner.release(key, who).await;
         }
+        // Whose mark it is, only the release itself tells.
         let released = self.inner.release(key, who).await?;
         if let Released::Released { token: FencingToken(token) } = &released {
             self.drop_mark(key, token.to_string()).await?;
