@@ -31,15 +31,15 @@ pub(super) async fn wait<S: Store + ?Sized>(
     loop {
         let slot = hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
         let pause = match &standing.answer {
-            Answer::Queued(queued) => next_look(queued, standing.read.store),
+            Answer::Queued(queued) => {
+                request.seen = request.seen.or(Some(queued.holding.token));
+                next_look(queued, standing.read.store)
+            }
             _ => {
                 hub.forget(request.ticket);
                 return Ok(standing);
             }
         };
-        if let Answer::Queued(queued) = &standing.answer {
-            request.seen = request.seen.or(Some(queued.holding.token));
-        }
         let wake = tokio::select! {
             wake = slot.told() => wake,
             () = tokio::time::sleep(pause) => Wake::Look,
