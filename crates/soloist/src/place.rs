@@ -90,7 +90,7 @@ impl Place {
                     observe::waiting_in_line(&self.request, queued);
                 }
                 self.in_line = true;
-                self.request.seen = self.request.seen.or(Some(queued.holding.token));
+                self.request.stands_behind(queued);
                 reply = self.store.wait(&self.request, reply).await?;
             }
             match reply.answer {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Body, Micros, OutcomeKind};
+use super::{Body, Micros, OutcomeKind, Queued};
 use crate::name::{FencingToken, Holder, Key, Note, Ticket};
 
 /// How long a lease lives unless it is renewed.
@@ -91,6 +91,13 @@ pub struct Request {
     /// The token of the leader behind which this request stood in line: it is served with any result of that
     /// leader or a later one, even one whose `keep` is over.
     pub seen: Option<FencingToken>,
+}
+
+impl Request {
+    /// Remembers the leader behind which it stands in line: its result is this request's, too.
+    pub fn stands_behind(&mut self, queued: &Queued) {
+        self.seen = self.seen.or(Some(queued.holding.token));
+    }
 }
 
 /// Which lease a renewal or release is about.

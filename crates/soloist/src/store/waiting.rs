@@ -32,7 +32,7 @@ pub(super) async fn wait<S: Store + ?Sized>(
         let slot = hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
         let pause = match &standing.answer {
             Answer::Queued(queued) => {
-                request.seen = request.seen.or(Some(queued.holding.token));
+                request.stands_behind(queued);
                 next_look(queued, standing.read.store)
             }
             _ => {

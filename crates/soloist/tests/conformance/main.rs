@@ -64,6 +64,7 @@ macro_rules! table {
                 ]
                 flight: [
                     one_leads_and_all_others_hear, the_result_comes_by_message,
+                    a_result_that_came_while_nobody_waited_is_found,
                     a_kept_result_serves_those_who_come_later, a_result_is_kept_no_longer_than_its_keep,
                     without_keep_only_those_who_stood_in_line_are_served, without_keep_newcomers_compute_anew,
                     an_error_is_a_result_too, a_leader_that_gives_up_is_replaced_by_the_next,

@@ -34,6 +34,16 @@ pub async fn the_result_comes_by_message(fixture: &dyn Fixture) {
     assert_eq!(&bytes_of(&outcome_of(answer))[..], b"v");
 }
 
+pub async fn a_result_that_came_while_nobody_waited_is_found(fixture: &dyn Fixture) {
+    let (a, b) = (fixture.open().await, fixture.open().await);
+    let (leader, follower) = (flight("k", "leader"), flight("k", "follower"));
+    granted(&a, &leader).await;
+    let standing = queued(&b, &follower).await;
+    a.publish(&value(&leader, "v", secs(0))).await.unwrap();
+    let answer = soon(b.wait(&follower, standing)).await.unwrap().answer;
+    assert_eq!(&bytes_of(&outcome_of(answer))[..], b"v");
+}
+
 pub async fn a_kept_result_serves_those_who_come_later(fixture: &dyn Fixture) {
     let (a, b) = (fixture.open().await, fixture.open().await);
     let leader = flight("k", "leader");

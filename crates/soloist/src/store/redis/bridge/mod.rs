@@ -133,7 +133,11 @@ impl Store for BridgeStore {
         self.admit(request, reply).await
     }
 
-    async fn wait(&self, request: &Request, _standing: Reply) -> Result<Reply> {
+    async fn wait(&self, request: &Request, standing: Reply) -> Result<Reply> {
+        let mut request = request.clone();
+        if let Answer::Queued(queued) = &standing.answer {
+            request.stands_behind(queued);
+        }
         // Where ours is ours already and only theirs is in the way, asking again also renews ours.
         let pause = match request.ttl {
             Ttl::Micros(us) => ASK.min(Duration::from_micros(us) / 3),
@@ -141,17 +145,17 @@ impl Store for BridgeStore {
         };
         loop {
             let admitted = async {
-                let reply = self.inner.acquire(request).await?;
+                let reply = self.inner.acquire(&request).await?;
                 let served = match reply.answer {
-                    Answer::Queued(_) => self.inner.wait(request, reply).await?,
+                    Answer::Queued(_) => self.inner.wait(&request, reply).await?,
                     _ => reply,
                 };
-                self.admit(request, served).await
+                self.admit(&request, served).await
             };
             match admitted.await {
                 Ok(Reply { answer: Answer::Queued(_), .. }) => {}
                 Err(Error::Unavailable { store, why }) => {
-                    observe::still_in_line(request, &store, &why);
+                    observe::still_in_line(&request, &store, &why);
                 }
                 ended => return ended,
             }
