@@ -61,7 +61,10 @@ fn test() -> Result<(), Failure> {
     }
     // The documentation is part of the product: no broken link, nothing undocumented.
     let strict = "-D warnings";
-    Step::cargo("doc").args(["--workspace", "--no-deps"]).env("RUSTDOCFLAGS", strict).run()?;
+    Step::cargo("doc")
+        .args(["--workspace", "--no-deps", "--all-features"])
+        .env("RUSTDOCFLAGS", strict)
+        .run()?;
     // Examples and benches are built too: what is shown must at least compile.
     Step::cargo("test").args(["--workspace", "--all-targets", "--no-run"]).run()?;
     // Plain `cargo test`, whose closing lines others read; it runs the examples in the docs as well.

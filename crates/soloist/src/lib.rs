@@ -303,6 +303,8 @@ mod payload;
 mod place;
 pub mod protocol;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod watch;
 
 pub use builder::ClientBuilder;
