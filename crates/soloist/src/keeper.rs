@@ -178,7 +178,7 @@ async fn run(
                 None => open = false,
             },
             notice = notices.recv(), if notices_open => match notice {
-                Ok(Notice::Lost(ticket, loss)) => renewals.lost(ticket, loss),
+                Ok(Notice::Lost(ticket, token, loss)) => renewals.told_lost(ticket, token, loss),
                 // Notices were missed: ask about every lease.
                 Ok(Notice::AskAgain) | Err(RecvError::Lagged(_)) => renewals.all_due(),
                 Err(RecvError::Closed) => notices_open = false,

@@ -15,7 +15,7 @@ use soloist::protocol::{
 };
 use soloist::store::redis::{RedisOptions, RedisStore};
 use soloist::store::{Notice, Reply, Told};
-use soloist::{Error, EventKind, Holder, Key, Loss, Note, Store, Ticket};
+use soloist::{Error, EventKind, FencingToken, Holder, Key, Loss, Note, Store, Ticket};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -163,7 +163,10 @@ async fn leases_are_renewed_taken_over_broken_and_expire() {
     let two = token(&b.acquire(&thief).await.unwrap());
     assert!(two > one);
     let told = in_time(notices.recv()).await.unwrap();
-    assert_eq!(told, Notice::Lost(first.ticket, Loss::TakenOver { by: thief.holder.clone() }));
+    assert_eq!(
+        told,
+        Notice::Lost(first.ticket, FencingToken(one), Loss::TakenOver { by: thief.holder.clone() })
+    );
     loop {
         // Ends at the server's clock a millisecond later.
         b.touch(&key("k")).await.unwrap();
@@ -173,9 +176,10 @@ async fn leases_are_renewed_taken_over_broken_and_expire() {
     }
     b.touch(&key("k")).await.unwrap();
     let third = lock("k", "third");
-    token(&a.acquire(&third).await.unwrap());
+    let three = token(&a.acquire(&third).await.unwrap());
     assert!(matches!(b.release(&key("k"), &Who::Any).await.unwrap(), Released::Released { .. }));
-    assert_eq!(in_time(notices.recv()).await.unwrap(), Notice::Lost(third.ticket, Loss::Released));
+    let lost = Notice::Lost(third.ticket, FencingToken(three), Loss::Released);
+    assert_eq!(in_time(notices.recv()).await.unwrap(), lost);
     let mut kinds = Vec::new();
     while kinds.len() < 5 {
         match in_time(events.next()).await.unwrap() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::error::{Error, Loss, Result};
 use crate::kept::{Kept, SUSPEND_CHECK};
-use crate::name::Ticket;
+use crate::name::{FencingToken, Ticket};
 use crate::observe;
 use crate::protocol::{Renewal, Renewed, Ttl};
 use crate::store::Store;
@@ -17,7 +17,7 @@ use crate::store::Store;
 pub(super) struct Renewals {
     leases: HashMap<Ticket, Entry>,
     /// Losses of leases that are not here yet: the message about one can overtake its own grant.
-    early: VecDeque<(Ticket, Loss)>,
+    early: VecDeque<(Ticket, FencingToken, Loss)>,
 }
 
 /// How long leases are asked for together at most.
@@ -90,9 +90,10 @@ fn pause(ttl: Ttl) -> Option<Duration> {
 impl Renewals {
     pub(super) fn add(&mut self, kept: Arc<Kept>, confirm: bool) {
         let now = Moment::now();
-        // It may be the loss of an earlier grant of the same request: the store knows.
-        let early = self.early.iter().position(|(ticket, _)| *ticket == kept.ticket);
-        let told = early.and_then(|at| self.early.remove(at)).map(|(_, loss)| loss);
+        // Told of this very lease; the store confirms it.
+        let early =
+            self.early.iter().position(|(ticket, token, _)| *ticket == kept.ticket && *token == kept.token);
+        let told = early.and_then(|at| self.early.remove(at)).map(|(.., loss)| loss);
         let due = if confirm || told.is_some() { Some(now) } else { first_due(&kept, now) };
         self.leases.insert(kept.ticket, Entry { kept, due, asking: false, told, alone: false });
     }
@@ -101,13 +102,20 @@ impl Renewals {
         self.leases.remove(&ticket);
     }
 
-    pub(super) fn lost(&mut self, ticket: Ticket, loss: Loss) {
-        if let Some(entry) = self.leases.remove(&ticket) {
-            entry.kept.lose(loss);
+    /// Invariant: a late message about an earlier grant of the same request never ends a later one.
+    pub(super) fn told_lost(&mut self, ticket: Ticket, token: FencingToken, loss: Loss) {
+        if self.leases.get(&ticket).is_some_and(|entry| entry.kept.token == token) {
+            self.lost(ticket, loss);
             return;
         }
         self.early.truncate(MOST_EARLY - 1);
-        self.early.push_front((ticket, loss));
+        self.early.push_front((ticket, token, loss));
+    }
+
+    pub(super) fn lost(&mut self, ticket: Ticket, loss: Loss) {
+        if let Some(entry) = self.leases.remove(&ticket) {
+            entry.kept.lose(loss);
+        }
     }
 
     /// Keeps none any more.
@@ -228,7 +236,7 @@ fn warn_if_late(entry: &Entry, ttl: Ttl, now: Moment) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::name::{FencingToken, Holder, Key};
+    use crate::name::{Holder, Key};
 
     /// A lease whose renewal finds nothing at the store.
     fn renewed_in_vain(ending: bool) -> Arc<Kept> {
@@ -244,6 +252,27 @@ mod tests {
         renewals.apply(batch);
         assert!(renewals.leases.is_empty());
         kept
+    }
+
+    #[test]
+    fn a_late_word_of_an_earlier_grant_does_not_end_a_later_one() {
+        let (key, holder, ttl) = (Key::new("k").unwrap(), Holder::new("h").unwrap(), Ttl::Micros(30_000_000));
+        let ticket = Ticket::from_u128(1);
+        let grant = |token| {
+            let kept = Kept::new((key.clone(), ticket), FencingToken(token), holder.clone(), ttl, None);
+            Arc::new(kept)
+        };
+        let (before, here, after) = (FencingToken(6), FencingToken(7), FencingToken(8));
+        let mut renewals = Renewals::default();
+        renewals.told_lost(ticket, before, Loss::Released);
+        let kept = grant(here.0);
+        renewals.add(Arc::clone(&kept), false);
+        renewals.told_lost(ticket, before, Loss::Released);
+        renewals.told_lost(ticket, after, Loss::Released);
+        assert_eq!(kept.loss(), None);
+        assert!(renewals.take_due().is_empty(), "nor is it asked for before its time");
+        renewals.told_lost(ticket, here, Loss::Released);
+        assert_eq!(kept.loss(), Some(Loss::Released));
     }
 
     #[test]

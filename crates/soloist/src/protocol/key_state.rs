@@ -227,7 +227,8 @@ impl KeyState {
         };
         step.tell(key, kind, by, grant.token);
         for held in before {
-            step.wake(held.session, held.ticket, Wake::Lost(Loss::TakenOver { by: by.clone() }));
+            let lost = Wake::Lost(held.holding.token, Loss::TakenOver { by: by.clone() });
+            step.wake(held.session, held.ticket, lost);
         }
         grant
     }
@@ -278,7 +279,7 @@ impl KeyState {
         let kind = if *who == Who::Any { EventKind::Broken } else { EventKind::Released };
         step.tell(key, kind, &held.holding.holder, token);
         if !matches!(who, Who::Ticket(_)) || held.session != by {
-            step.wake(held.session, held.ticket, Wake::Lost(Loss::Released));
+            step.wake(held.session, held.ticket, Wake::Lost(token, Loss::Released));
         }
         self.hand_over(key, step, None);
         Released::Released { token }

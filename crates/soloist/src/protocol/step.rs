@@ -21,8 +21,8 @@ pub enum Wake {
     Granted(Grant),
     /// The result is there.
     Done(Outcome),
-    /// Your lease has ended.
-    Lost(Loss),
+    /// Your lease with this token has ended.
+    Lost(FencingToken, Loss),
     /// Something changed: ask again.
     Look,
 }

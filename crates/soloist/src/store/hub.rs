@@ -112,8 +112,8 @@ impl Hub {
     /// Delivers what the store says to a ticket of this session. A message for a ticket that nobody listens
     /// for any more is late: a check has already recovered what it says, or leaving has undone it.
     pub(super) fn tell(&self, ticket: Ticket, wake: Wake) {
-        if let Wake::Lost(loss) = wake {
-            self.notice(Notice::Lost(ticket, loss));
+        if let Wake::Lost(token, loss) = wake {
+            self.notice(Notice::Lost(ticket, token, loss));
             return;
         }
         let slot = lock(&self.state).slots.get(&ticket).cloned();
@@ -243,8 +243,8 @@ mod tests {
     async fn a_loss_is_a_notice_and_no_wake_up() {
         let (hub, ticket) = (Hub::new(), Ticket::mint());
         let (slot, mut notices) = (hub.listen(ticket, &key()).unwrap(), hub.notices());
-        hub.tell(ticket, Wake::Lost(Loss::Released));
-        assert_eq!(notices.try_recv().unwrap(), Notice::Lost(ticket, Loss::Released));
+        hub.tell(ticket, Wake::Lost(FencingToken(7), Loss::Released));
+        assert_eq!(notices.try_recv().unwrap(), Notice::Lost(ticket, FencingToken(7), Loss::Released));
         assert!(slot.told().now_or_never().is_none());
     }
 }

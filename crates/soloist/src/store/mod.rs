@@ -19,7 +19,7 @@ use tokio::sync::broadcast;
 use crate::clock::{Moment, Reading};
 use crate::error::{Loss, Result};
 use crate::event::Event;
-use crate::name::{Key, Ticket};
+use crate::name::{FencingToken, Key, Ticket};
 use crate::protocol::{
     Answer, Grant, KeyInfo, Left, Micros, Outcome, Publication, Published, Released, Renewal, Renewed,
     Request, Who,
@@ -52,8 +52,9 @@ impl Reply {
 /// What a store says about leases without being asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// The lease of this ticket has ended.
-    Lost(Ticket, Loss),
+    /// The lease of this ticket with this token has ended. Invariant: it says nothing of another grant of the same
+    /// request, which may be older or newer than this message.
+    Lost(Ticket, FencingToken, Loss),
     /// The connection was lost and is back, so that notices may have been missed, or the store was closed: ask
     /// about every lease.
     AskAgain,

@@ -54,7 +54,7 @@ pub(super) async fn wait<S: Store + ?Sized>(
             Wake::Granted(grant) => Reply { answer: Answer::Granted(grant), ..standing },
             Wake::Done(outcome) => Reply { answer: Answer::Done(outcome), ..standing },
             // A place in line was lost to a takeover or a dead server: asking again finds out.
-            Wake::Look | Wake::Lost(_) => {
+            Wake::Look | Wake::Lost(..) => {
                 let look = slot.look();
                 let asked = store.acquire(&request).await;
                 look.done();

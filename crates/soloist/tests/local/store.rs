@@ -35,17 +35,17 @@ async fn a_takeover_is_told_to_the_old_holder() {
     let (one, other) = (open(&base(&dir)), open(&base(&dir)));
     let mut notices = one.notices();
     let held = lock("a");
-    hold(&one, &held).await;
+    let grant = granted(one.acquire(&held).await.unwrap());
     let by = Holder::new("user:20").unwrap();
     let force = Request { mode: Mode::Force, holder: by.clone(), ..lock("a") };
     granted(other.acquire(&force).await.unwrap());
     let told = soon(notices.recv()).await.unwrap();
-    assert_eq!(told, Notice::Lost(held.ticket, Loss::TakenOver { by }));
+    assert_eq!(told, Notice::Lost(held.ticket, grant.token, Loss::TakenOver { by }));
     one.release(&key("a"), &Who::Any).await.unwrap();
     let mut notices = other.notices();
     hold(&other, &lock("a")).await;
     one.release(&key("a"), &Who::Any).await.unwrap();
-    assert!(matches!(soon(notices.recv()).await.unwrap(), Notice::Lost(_, Loss::Released)));
+    assert!(matches!(soon(notices.recv()).await.unwrap(), Notice::Lost(_, _, Loss::Released)));
 }
 
 #[tokio::test]

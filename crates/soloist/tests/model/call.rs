@@ -3,7 +3,7 @@
 use soloist::protocol::{
     Answer, KeyInfo, Left, Publication, Published, Released, Renewal, Renewed, Request, Who,
 };
-use soloist::{Event, Key, Loss, Ticket};
+use soloist::{Event, FencingToken, Key, Loss, Ticket};
 
 #[derive(Clone, Debug)]
 pub enum Call {
@@ -39,7 +39,7 @@ pub enum Said {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Heard {
     Served(Answer),
-    Lost(Loss),
+    Lost(FencingToken, Loss),
 }
 
 /// All that one call leads to.

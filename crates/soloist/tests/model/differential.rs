@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use soloist::protocol::{Answer, Mode, Request, Ttl, Want, Who};
-use soloist::{Holder, Key, Ticket};
+use soloist::{FencingToken, Holder, Key, Ticket};
 
 use crate::call::{Call, Heard};
 use crate::case::{Case, Turn};
@@ -93,8 +93,9 @@ impl World {
             same(name, "tells", &normal::events(events), &normal::events(expected.events.clone()))?;
             let mut told = Vec::new();
             for (seat, ..) in &losses {
-                let (ticket, loss) = peer.hear_loss(*seat).await.map_err(|why| format!("{name}: {why}"))?;
-                told.push((*seat, ticket, loss));
+                let (ticket, token, loss) =
+                    peer.hear_loss(*seat).await.map_err(|why| format!("{name}: {why}"))?;
+                told.push((*seat, ticket, normal::step_of(token), loss));
             }
             // Between sessions there is no order.
             same(name, "tells losses", &sorted(told), &sorted(losses.clone()))?;
@@ -165,15 +166,19 @@ impl World {
     }
 }
 
-fn loss(heard: &(usize, Ticket, Heard)) -> Option<(usize, Ticket, soloist::Loss)> {
+type Lost = (usize, Ticket, FencingToken, soloist::Loss);
+
+fn loss(heard: &(usize, Ticket, Heard)) -> Option<Lost> {
     match heard {
-        (seat, ticket, Heard::Lost(loss)) => Some((*seat, *ticket, loss.clone())),
+        (seat, ticket, Heard::Lost(token, loss)) => {
+            Some((*seat, *ticket, normal::step_of(*token), loss.clone()))
+        }
         _ => None,
     }
 }
 
-fn sorted(mut losses: Vec<(usize, Ticket, soloist::Loss)>) -> Vec<(usize, Ticket, soloist::Loss)> {
-    losses.sort_by_key(|(seat, ticket, _)| (*seat, *ticket));
+fn sorted(mut losses: Vec<Lost>) -> Vec<Lost> {
+    losses.sort_by_key(|(seat, ticket, ..)| (*seat, *ticket));
     losses
 }
 

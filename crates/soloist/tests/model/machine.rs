@@ -90,7 +90,7 @@ impl Machine {
                     let what = match wake {
                         Wake::Granted(grant) => Heard::Served(Answer::Granted(grant)),
                         Wake::Done(outcome) => Heard::Served(Answer::Done(outcome)),
-                        Wake::Lost(loss) => Heard::Lost(loss),
+                        Wake::Lost(token, loss) => Heard::Lost(token, loss),
                         Wake::Look => continue,
                     };
                     if let Some(place) = alive.0.iter().position(|session| *session == to) {

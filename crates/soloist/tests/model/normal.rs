@@ -8,12 +8,16 @@ use crate::call::Said;
 
 /// Every step of a case stands in a millisecond of its own, and no step grants a thousand times: so this is
 /// the step in which the token was given.
-fn step_of(token: &mut FencingToken) {
-    token.0 -= token.0 % 1000;
+pub fn step_of(token: FencingToken) -> FencingToken {
+    FencingToken(token.0 - token.0 % 1000)
+}
+
+fn shorten(token: &mut FencingToken) {
+    *token = step_of(*token);
 }
 
 fn holding(holding: &mut Holding) {
-    step_of(&mut holding.token);
+    shorten(&mut holding.token);
 }
 
 fn info(info: &mut KeyInfo) {
@@ -21,19 +25,19 @@ fn info(info: &mut KeyInfo) {
         holding(held);
     }
     if let Some(result) = &mut info.result {
-        step_of(&mut result.token);
+        shorten(&mut result.token);
     }
 }
 
 pub fn answer(mut answer: Answer) -> Answer {
     match &mut answer {
-        Answer::Granted(grant) => step_of(&mut grant.token),
+        Answer::Granted(grant) => shorten(&mut grant.token),
         Answer::Queued(Queued { holding: held, ahead, .. }) => {
             holding(held);
             *ahead = None;
         }
         Answer::Busy(held) => holding(held),
-        Answer::Done(outcome) => step_of(&mut outcome.token),
+        Answer::Done(outcome) => shorten(&mut outcome.token),
     }
     answer
 }
@@ -44,13 +48,13 @@ pub fn said(mut said: Said) -> Said {
         Said::Renewed(all) => {
             for one in all {
                 match one {
-                    Renewed::Renewed { token, .. } => step_of(token),
+                    Renewed::Renewed { token, .. } => shorten(token),
                     Renewed::NotHeld(Some(held)) => holding(held),
                     Renewed::NotHeld(None) => {}
                 }
             }
         }
-        Said::Released(Released::Released { token }) => step_of(token),
+        Said::Released(Released::Released { token }) => shorten(token),
         Said::Released(Released::NotHeld(Some(held))) | Said::Published(Published::Refused(Some(held))) => {
             holding(held);
         }
@@ -63,7 +67,7 @@ pub fn said(mut said: Said) -> Said {
 
 /// Events in the order in which each key saw them: between keys there is none to keep.
 pub fn events(mut events: Vec<Event>) -> Vec<Event> {
-    events.iter_mut().for_each(|event| step_of(&mut event.token));
+    events.iter_mut().for_each(|event| shorten(&mut event.token));
     events.sort_by(|a, b| a.key.cmp(&b.key));
     events
 }

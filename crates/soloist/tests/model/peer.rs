@@ -115,10 +115,10 @@ impl Peer {
         }
     }
 
-    pub async fn hear_loss(&mut self, by: usize) -> Result<(Ticket, Loss), String> {
+    pub async fn hear_loss(&mut self, by: usize) -> Result<(Ticket, FencingToken, Loss), String> {
         loop {
             match tokio::time::timeout(BY_MESSAGE, self.seats[by].notices.recv()).await {
-                Ok(Ok(Notice::Lost(ticket, loss))) => return Ok((ticket, loss)),
+                Ok(Ok(Notice::Lost(ticket, token, loss))) => return Ok((ticket, token, loss)),
                 Ok(Ok(Notice::AskAgain)) => {}
                 Ok(Err(error)) => return Err(format!("the notices ended: {error}")),
                 Err(_) => return Err("the notice of the loss never came".to_owned()),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use soloist::protocol::{Answer, KeyState, Published, Who};
+use soloist::protocol::{Answer, Held, KeyState, Published, Who};
 use soloist::{EventKind, FencingToken, Key, Ticket};
 
 use crate::call::{Call, Heard, Said, Step};
@@ -15,17 +15,18 @@ use crate::steps::{Plan, plan};
 /// What was true before a step.
 struct Before {
     line: HashMap<Key, Vec<Ticket>>,
-    held: HashMap<Key, Ticket>,
+    held: HashMap<Key, (Ticket, FencingToken)>,
     last: FencingToken,
 }
 
 impl Before {
     fn of(machine: &Machine) -> Self {
         let line = |state: &KeyState| state.queue.iter().map(|waiter| waiter.ticket).collect();
+        let lease = |held: &Held| (held.ticket, held.holding.token);
         let keys = &machine.table.keys;
         Before {
             line: keys.iter().map(|(key, state)| (key.clone(), line(state))).collect(),
-            held: keys.iter().filter_map(|(k, s)| Some((k.clone(), s.holders.first()?.ticket))).collect(),
+            held: keys.iter().filter_map(|(k, s)| Some((k.clone(), lease(s.holders.first()?)))).collect(),
             last: machine.table.last,
         }
     }
@@ -78,7 +79,10 @@ fn invariants(machine: &Machine, before: &Before, call: &Call, step: &Step) -> R
                 let stood = before.line.values().any(|line| line.contains(ticket));
                 holds(stood, "only who stood in line is served by message")?;
             }
-            Heard::Lost(_) => holds(before.held.values().any(|held| held == ticket), "only a holder loses")?,
+            Heard::Lost(token, _) => {
+                let held = before.held.values().any(|held| *held == (*ticket, *token));
+                holds(held, "only a holder loses, and just the lease it had")?;
+            }
         }
     }
     if let Said::Acquired(Answer::Granted(grant)) = &step.said

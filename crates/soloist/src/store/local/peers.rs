@@ -11,7 +11,7 @@ use tokio::net::unix::pipe;
 use super::fifo::{self, Heard, Reader, Sent};
 use super::folder::Folder;
 use crate::error::Loss;
-use crate::name::{Holder, Session, Ticket};
+use crate::name::{FencingToken, Holder, Session, Ticket};
 use crate::protocol::{Liveness, Wake};
 use crate::store::hub::Hub;
 
@@ -23,8 +23,8 @@ const REMEMBERED: usize = 4096;
 pub(super) enum Message {
     /// Something changed for this ticket: ask again.
     Look(Ticket),
-    /// The lease of this ticket has ended.
-    Lost(Ticket, Ending),
+    /// The lease of this ticket with this token has ended.
+    Lost(Ticket, FencingToken, Ending),
 }
 
 /// A [`Loss`] on its way.
@@ -147,7 +147,9 @@ pub(super) async fn listen(fifo: Arc<pipe::Receiver>, hub: Arc<Hub>) {
     loop {
         match reader.next(&fifo).await {
             Ok(Heard::Record(Message::Look(ticket))) => hub.tell(ticket, Wake::Look),
-            Ok(Heard::Record(Message::Lost(ticket, ending))) => hub.tell(ticket, Wake::Lost(ending.into())),
+            Ok(Heard::Record(Message::Lost(ticket, token, ending))) => {
+                hub.tell(ticket, Wake::Lost(token, ending.into()));
+            }
             Ok(Heard::Lossy) => hub.look_all(true),
             Err(error) => {
                 // It is open for writing here, so there is no end of file: the runtime is shutting down.

@@ -16,7 +16,7 @@ use super::results;
 use super::shard::{Content, SHARDS, Shard, shard_of};
 use crate::error::{Error, Loss, Result};
 use crate::event::Event;
-use crate::name::{Key, Session, Ticket};
+use crate::name::{FencingToken, Key, Session, Ticket};
 use crate::protocol::{Body, Effect, Micros, Step, Table, Wake};
 use crate::store::hub::Hub;
 use crate::store::memory::StoreClock;
@@ -117,11 +117,11 @@ impl Core {
         let done = self.step(number, locked.0, touches, &peers, &mut after, verb);
         drop(locked);
         if done.is_ok() {
-            for (session, ticket, loss) in after.lost {
+            for (session, ticket, token, loss) in after.lost {
                 if session == self.session {
-                    self.hub.tell(ticket, Wake::Lost(loss));
+                    self.hub.tell(ticket, Wake::Lost(token, loss));
                 } else {
-                    peers.tell(session, &Message::Lost(ticket, loss.into()));
+                    peers.tell(session, &Message::Lost(ticket, token, loss.into()));
                 }
             }
             for id in after.unreferenced {
@@ -157,7 +157,9 @@ impl Core {
         let mut events = Vec::new();
         for effect in step.effects {
             match effect {
-                Effect::Wake(session, ticket, Wake::Lost(loss)) => after.lost.push((session, ticket, loss)),
+                Effect::Wake(session, ticket, Wake::Lost(token, loss)) => {
+                    after.lost.push((session, ticket, token, loss));
+                }
                 Effect::Wake(session, ticket, _) => looks.push((session, ticket)),
                 Effect::Event(event) => events.push(event),
             }
@@ -219,7 +221,7 @@ impl Drop for Locked<'_> {
 /// What is done once a transaction is committed and its lock returned.
 #[derive(Debug, Default)]
 struct After {
-    lost: Vec<(Session, Ticket, Loss)>,
+    lost: Vec<(Session, Ticket, FencingToken, Loss)>,
     unreferenced: Vec<Ticket>,
 }
 

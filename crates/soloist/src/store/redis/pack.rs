@@ -175,12 +175,12 @@ pub(super) fn message(payload: &[u8]) -> Option<Message> {
         }
         b'K' => Message::Wake(reader.tickets()?, Wake::Look),
         b'L' => {
-            let ticket = Ticket::from_u128(reader.id()?);
+            let (ticket, token) = (Ticket::from_u128(reader.id()?), reader.token()?);
             let loss = match reader.byte()? {
                 1 => Loss::TakenOver { by: reader.holder()? },
                 _ => Loss::Released,
             };
-            Message::Wake(vec![ticket], Wake::Lost(loss))
+            Message::Wake(vec![ticket], Wake::Lost(token, loss))
         }
         b'E' => Message::Event(event(&mut reader)?),
         _ => return None,

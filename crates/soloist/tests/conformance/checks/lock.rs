@@ -75,7 +75,7 @@ pub async fn a_lease_can_be_released_by_its_holder_name(fixture: &dyn Fixture) {
     let right = b.release(&key("k"), &Who::Holder(holder("user:20"))).await.unwrap();
     assert_eq!(right, Released::Released { token: grant.token });
     // The holder is told: somebody else ended its lease.
-    let lost = soloist::store::Notice::Lost(request.ticket, soloist::Loss::Released);
+    let lost = soloist::store::Notice::Lost(request.ticket, grant.token, soloist::Loss::Released);
     assert_eq!(soon(notices.recv()).await.unwrap(), lost);
     assert_eq!(holder_of(&a, "k").await, None);
 }
@@ -93,7 +93,7 @@ pub async fn a_lock_can_be_broken(fixture: &dyn Fixture) {
         Released::Released { token: grant.token },
         "it says which lease was broken"
     );
-    let lost = soloist::store::Notice::Lost(first.ticket, soloist::Loss::Released);
+    let lost = soloist::store::Notice::Lost(first.ticket, grant.token, soloist::Loss::Released);
     assert_eq!(soon(notices.recv()).await.unwrap(), lost);
     assert!(grant_of(line.answer().await).token > grant.token, "tokens grow over a break");
 }

@@ -1,8 +1,8 @@
 //! Taking a key over by force.
 
+use soloist::Loss;
 use soloist::protocol::{Mode, Released, Renewed};
 use soloist::store::Notice;
-use soloist::{Loss, store};
 
 use crate::fixture::*;
 
@@ -13,7 +13,7 @@ pub async fn force_takes_over_and_tells_the_old_holder(fixture: &dyn Fixture) {
     let before = granted(&a, &old).await;
     let after = granted(&b, &new).await;
     assert!(after.token > before.token, "tokens grow over force");
-    let lost = Notice::Lost(old.ticket, Loss::TakenOver { by: holder("user:20") });
+    let lost = Notice::Lost(old.ticket, before.token, Loss::TakenOver { by: holder("user:20") });
     assert_eq!(soon(notices.recv()).await.unwrap(), lost);
     assert!(matches!(release(&a, &old).await, Released::NotHeld(Some(h)) if h.token == after.token));
     let renewed = a.renew(&[renewal(&old, secs(60))]).await.unwrap();
@@ -62,8 +62,9 @@ pub async fn a_take_over_in_the_same_process_is_told_too(fixture: &dyn Fixture) 
     let a = fixture.open().await;
     let mut notices = a.notices();
     let old = lock("k", "old");
-    granted(&a, &old).await;
+    let before = granted(&a, &old).await;
     granted(&a, &forcing(lock("k", "new"))).await;
     let told = soon(notices.recv()).await.unwrap();
-    assert_eq!(told, store::Notice::Lost(old.ticket, Loss::TakenOver { by: holder("new") }));
+    let lost = Notice::Lost(old.ticket, before.token, Loss::TakenOver { by: holder("new") });
+    assert_eq!(told, lost);
 }

@@ -35,7 +35,7 @@ if mode == 'F' then
   local by = holder_of(state.held)
   if before then
     tell(state, 3, by, token, holder_of(before))
-    wake(session_of(before), 'L' .. ticket_of(before) .. '\1' .. text(by))
+    wake_lost(before, '\1' .. text(by))
   else
     tell(state, 0, by, token)
   end

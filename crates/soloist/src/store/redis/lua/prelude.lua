@@ -44,6 +44,11 @@ local function wake(session, message)
   return redis.call('PUBLISH', 'soloist:1:s:' .. session, message)
 end
 
+-- Tells a holder that this lease of his has ended, and how.
+local function wake_lost(lease, how)
+  wake(session_of(lease), 'L' .. ticket_of(lease) .. string.sub(lease, 36, 43) .. how)
+end
+
 -- Writes a lease. It outlives its deadline by a minute, so that a later touch can tell that it expired.
 local function write_lease(state, lease)
   local deadline = deadline_of(lease)

@@ -14,7 +14,7 @@ if who == 'A' then kind = 4 end
 drop_lease(state)
 tell(state, kind, holder_of(held), token_of(held))
 if not by_ticket or session_of(held) ~= ARGV[2] then
-  wake(session_of(held), 'L' .. ticket_of(held) .. '\0')
+  wake_lost(held, '\0')
 end
 hand_over(state)
 return { 1, token_of(held) }
