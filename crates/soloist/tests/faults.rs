@@ -9,11 +9,11 @@ mod fleet;
 #[path = "support/redis_server.rs"]
 mod redis_server;
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use faulty::{Fault, faulty};
+use faulty::{failures, faulty};
 use fleet::{soon, until};
+use soloist::testing::{Fault, Verb};
 use soloist::{Client, Error, Flight, Loss};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -29,7 +29,7 @@ async fn becomes_free(other: &Client, key: &str) {
 #[tokio::test]
 async fn a_grant_whose_answer_was_lost_is_taken_back() {
     let (client, store, other) = faulty();
-    store.plan("acquire", Fault::AnswerLost);
+    store.plan(Verb::Acquire, Fault::AnswerLost);
     assert!(matches!(client.lock("k").await, Err(Error::Unavailable { .. })));
     becomes_free(&other, "k").await;
 }
@@ -37,21 +37,21 @@ async fn a_grant_whose_answer_was_lost_is_taken_back() {
 #[tokio::test]
 async fn taking_back_is_tried_until_it_is_done() {
     let (client, store, other) = faulty();
-    store.plan("acquire", Fault::AnswerLost);
-    store.plan("leave", Fault::Lost);
-    store.plan("leave", Fault::Lost);
+    store.plan(Verb::Acquire, Fault::AnswerLost);
+    store.plan(Verb::Leave, Fault::Lost);
+    store.plan(Verb::Leave, Fault::Lost);
     assert!(client.lock("k").await.is_err());
     becomes_free(&other, "k").await;
-    assert_eq!(*store.failed.borrow(), 3);
+    assert_eq!(store.counts().failed(), 3);
 }
 
 #[tokio::test]
 async fn a_grant_that_comes_later_than_its_ttl_is_no_grant() {
     let (client, store, other) = faulty();
-    store.plan("acquire", Fault::Late(MS(150)));
+    store.plan(Verb::Acquire, Fault::Late(MS(150)));
     let lease = client.lock("k").ttl(MS(100)).await.unwrap();
     assert!(!lease.is_lost(), "the late grant was given back, this is another");
-    assert!(store.asked.load(Ordering::SeqCst) >= 3, "acquire, leave, acquire");
+    assert!(store.counts().requests() >= 3, "acquire, leave, acquire");
     lease.release().await.unwrap();
     becomes_free(&other, "k").await;
 }
@@ -61,9 +61,9 @@ async fn a_failed_renewal_is_unknown_and_asked_again() {
     let (client, store, _other) = faulty();
     let lease = client.lock("k").ttl(MS(900)).await.unwrap();
     let before = lease.deadline().unwrap();
-    store.plan("renew", Fault::Lost);
-    store.plan("renew", Fault::AnswerLost);
-    store.failures(2).await;
+    store.plan(Verb::Renew, Fault::Lost);
+    store.plan(Verb::Renew, Fault::AnswerLost);
+    failures(&store, 2).await;
     assert!(!lease.is_lost(), "unknown is not lost");
     soon(async {
         while lease.deadline().unwrap() == before {
@@ -78,11 +78,11 @@ async fn a_failed_renewal_is_unknown_and_asked_again() {
 async fn a_lease_that_cannot_be_renewed_is_lost_at_its_deadline() {
     let (client, store, _other) = faulty();
     let lease = client.lock("k").ttl(MS(300)).await.unwrap();
-    store.away.store(true, Ordering::SeqCst);
+    store.away(true);
     let deadline = lease.deadline().unwrap();
     assert_eq!(soon(lease.lost()).await, Loss::Expired);
     assert!(soloist::Moment::now() >= deadline, "not before");
-    assert!(store.asked.load(Ordering::SeqCst) > 2, "it was tried");
+    assert!(store.counts().requests() > 2, "it was tried");
     assert!(matches!(lease.release().await, Err(Error::Lost { loss: Loss::Expired, .. })));
 }
 
@@ -90,11 +90,11 @@ async fn a_lease_that_cannot_be_renewed_is_lost_at_its_deadline() {
 async fn a_lease_that_expired_here_but_not_at_the_store_is_ended_there() {
     let (client, store, other) = faulty();
     let lease = client.lock("k").ttl(MS(300)).await.unwrap();
-    store.plan("renew", Fault::AnswerLost);
+    store.plan(Verb::Renew, Fault::AnswerLost);
     assert!(lease.renew(Duration::from_secs(3600)).await.is_err());
-    store.away.store(true, Ordering::SeqCst);
+    store.away(true);
     assert_eq!(soon(lease.lost()).await, Loss::Expired);
-    store.away.store(false, Ordering::SeqCst);
+    store.away(false);
     assert!(other.inspect("k").await.unwrap().holding.is_some(), "the store has heard of the hour");
     assert!(matches!(lease.release().await, Err(Error::Lost { loss: Loss::Expired, .. })));
     becomes_free(&other, "k").await;
@@ -104,8 +104,8 @@ async fn a_lease_that_expired_here_but_not_at_the_store_is_ended_there() {
 async fn a_release_that_cannot_be_sent_is_told_and_done_in_the_background() {
     let (client, store, other) = faulty();
     let lease = client.lock("k").await.unwrap();
-    store.plan("release", Fault::Lost);
-    store.plan("release", Fault::Lost);
+    store.plan(Verb::Release, Fault::Lost);
+    store.plan(Verb::Release, Fault::Lost);
     assert!(matches!(lease.release().await, Err(Error::Unavailable { .. })));
     becomes_free(&other, "k").await;
 }
@@ -114,8 +114,8 @@ async fn a_release_that_cannot_be_sent_is_told_and_done_in_the_background() {
 async fn a_lease_dropped_while_the_store_takes_no_writes_is_released_when_it_does() {
     let (client, store, other) = faulty();
     let lease = client.lock("k").no_expiry().await.unwrap();
-    store.plan("release", Fault::Refused);
-    store.plan("release", Fault::Refused);
+    store.plan(Verb::Release, Fault::Refused);
+    store.plan(Verb::Release, Fault::Refused);
     drop(lease);
     becomes_free(&other, "k").await;
 }
@@ -127,7 +127,7 @@ async fn a_publish_whose_answer_was_lost_still_reaches_those_who_wait() {
     let follower = other.clone();
     let waiting = tokio::spawn(async move { follower.once("k").join::<u32>().await });
     fleet::in_line(&other, "k", 1).await;
-    store.plan("publish", Fault::AnswerLost);
+    store.plan(Verb::Publish, Fault::AnswerLost);
     let published = leader.publish(4).await;
     assert!(matches!(soon(waiting).await.unwrap().unwrap(), Flight::Done(4)));
     // The same publication, asked again, is the same publication.
@@ -150,14 +150,14 @@ async fn many_callers_of_one_process_make_one_request() {
     for caller in callers {
         assert!(matches!(soon(caller).await.unwrap().unwrap(), Flight::Done(9)));
     }
-    assert_eq!(store.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(store.counts().requests(), 1);
 }
 
 #[tokio::test]
 async fn a_hand_over_that_is_heard_late_is_confirmed_before_it_is_used() {
     let (client, store, other) = faulty();
     let lease = other.lock("k").await.unwrap();
-    *store.late_wake_up.lock().unwrap() = Some(MS(1200));
+    store.plan(Verb::Wait, Fault::Late(MS(1200)));
     let waiting = tokio::spawn(async move {
         let lease = client.lock("k").ttl(MS(60_000)).await.unwrap();
         // Without another await, so the keeper had no part in it.
@@ -172,7 +172,7 @@ async fn a_hand_over_that_is_heard_late_is_confirmed_before_it_is_used() {
 async fn a_hand_over_that_is_heard_too_late_is_waited_for_again() {
     let (client, store, other) = faulty();
     let lease = other.lock("k").await.unwrap();
-    *store.late_wake_up.lock().unwrap() = Some(MS(3500));
+    store.plan(Verb::Wait, Fault::Late(MS(3500)));
     let waiting = tokio::spawn(async move { client.lock("k").await.unwrap().token() });
     fleet::in_line(&other, "k", 1).await;
     lease.release().await.unwrap();

@@ -11,14 +11,14 @@ mod redis_server;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use faulty::{Fault, faulty};
+use faulty::faulty;
 use fleet::{in_line, soon, until};
 use futures_util::{FutureExt, StreamExt};
 use soloist::store::local::LocalStore;
 use soloist::store::memory::MemoryStore;
+use soloist::testing::{Fault, Verb};
 use soloist::{Client, Error, EventKind, Flight, Loss, Moment, Store, Told};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -39,7 +39,7 @@ async fn who_shares_a_store_is_told_that_it_was_closed() {
 async fn the_loss_of_an_earlier_grant_is_not_that_of_a_later_one() {
     let (client, store, other) = faulty();
     let lease = other.lock("k").await.unwrap();
-    *store.late_wake_up.lock().unwrap() = Some(MS(1500));
+    store.plan(Verb::Wait, Fault::Late(MS(1500)));
     let asker = client.clone();
     let waiting = tokio::spawn(async move { asker.lock("k").await.unwrap() });
     in_line(&other, "k", 1).await;
@@ -59,12 +59,12 @@ async fn the_loss_of_an_earlier_grant_is_not_that_of_a_later_one() {
 async fn a_renewal_with_the_old_ttl_does_not_lengthen_the_new_one() {
     let (client, store, _other) = faulty();
     let lease = client.lock("k").ttl(MS(3000)).await.unwrap();
-    store.plan("renew", Fault::Late(MS(200)));
-    until(|| async { store.asked.load(Ordering::SeqCst) == 2 }).await;
+    store.plan(Verb::Renew, Fault::Late(MS(200)));
+    until(|| async { store.counts().requests() == 2 }).await;
     // The keeper's own renewal is under way; its answer comes after this one's.
     lease.renew(MS(400)).await.unwrap();
     let away = Moment::now();
-    store.away.store(true, Ordering::SeqCst);
+    store.away(true);
     soon(lease.lost()).await;
     assert!(lease.deadline().unwrap() <= away.after(MS(400)), "the store has ended it by then");
 }
@@ -73,9 +73,9 @@ async fn a_renewal_with_the_old_ttl_does_not_lengthen_the_new_one() {
 async fn a_shorter_ttl_counts_from_when_it_was_asked_for() {
     let (client, store, other) = faulty();
     let lease = client.lock("k").ttl(MS(60_000)).await.unwrap();
-    store.plan("renew", Fault::AnswerLost);
+    store.plan(Verb::Renew, Fault::AnswerLost);
     assert!(matches!(lease.renew(MS(400)).await, Err(Error::Unavailable { .. })));
-    store.away.store(true, Ordering::SeqCst);
+    store.away(true);
     let _next = soon(async { other.lock("k").await }).await.unwrap();
     assert!(lease.is_lost(), "somebody else holds it");
 }
@@ -83,8 +83,8 @@ async fn a_shorter_ttl_counts_from_when_it_was_asked_for() {
 #[tokio::test]
 async fn a_late_grant_is_renewed_in_time() {
     let (client, store, _other) = faulty();
-    store.plan("acquire", Fault::Late(MS(2200)));
-    store.plan("renew", Fault::Late(MS(800)));
+    store.plan(Verb::Acquire, Fault::Late(MS(2200)));
+    store.plan(Verb::Renew, Fault::Late(MS(800)));
     let lease = client.lock("k").ttl(MS(4000)).await.unwrap();
     let first = lease.deadline().unwrap();
     until(|| async { lease.is_lost() || lease.deadline().unwrap() > first }).await;
@@ -95,8 +95,8 @@ async fn a_late_grant_is_renewed_in_time() {
 async fn flush_waits_for_what_was_dropped_before_it_only() {
     let (client, store, _other) = faulty();
     let (one, two) = (client.lock("one").await.unwrap(), client.lock("two").await.unwrap());
-    store.plan("release", Fault::Late(MS(300)));
-    store.plan("release", Fault::Late(MS(100_000)));
+    store.plan(Verb::Release, Fault::Late(MS(300)));
+    store.plan(Verb::Release, Fault::Late(MS(100_000)));
     drop(one);
     let mut flush = pin!(client.flush());
     assert!(flush.as_mut().now_or_never().is_none());
@@ -109,11 +109,11 @@ async fn a_wait_of_zero_asks_the_store_whoever_else_asks() {
     let (client, store, _other) = faulty();
     let Flight::Leader(leader) = client.once("k").keep(MS(60_000)).join().await.unwrap() else { panic!() };
     leader.publish(7u32).await.unwrap();
-    store.plan("acquire", Fault::Late(MS(1000)));
-    let asked = store.asked.load(Ordering::SeqCst);
+    store.plan(Verb::Acquire, Fault::Late(MS(1000)));
+    let asked = store.counts().requests();
     let other = client.clone();
     let slow = tokio::spawn(async move { other.once("k").join::<u32>().await });
-    until(|| async { store.asked.load(Ordering::SeqCst) > asked }).await;
+    until(|| async { store.counts().requests() > asked }).await;
     let hasty = client.once("k").wait(Duration::ZERO).join::<u32>().await;
     assert!(matches!(hasty, Ok(Flight::Done(7))), "{hasty:?}");
     assert!(matches!(soon(slow).await.unwrap().unwrap(), Flight::Done(7)));
@@ -144,8 +144,8 @@ async fn what_was_missed_while_the_store_was_away_is_looked_for_again() {
     let mut events = client.events().await.unwrap();
     let id = other.lock("k").ttl(MS(1000)).await.unwrap().detach().await.unwrap();
     // The event of the grant is lost, and the store is away for the first look.
-    store.miss_one_event();
-    store.plan("list", Fault::Lost);
+    store.plan(Verb::Event, Fault::Lost);
+    store.plan(Verb::List, Fault::Lost);
     assert_eq!(soon(events.next()).await, Some(Told::Missed));
     match soon(events.next()).await {
         Some(Told::Event(event)) => assert_eq!((event.kind, event.token), (EventKind::Expired, id.token())),

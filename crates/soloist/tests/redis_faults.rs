@@ -5,7 +5,6 @@
 mod redis_server;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,9 +16,8 @@ use soloist::protocol::{
 };
 use soloist::store::redis::{RedisOptions, RedisStore};
 use soloist::store::{Notice, Reply, Told};
+use soloist::testing::{FaultyWire, WireFault};
 use soloist::{Error, Holder, Key, Store, Ticket};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -217,69 +215,32 @@ async fn a_server_that_stops_for_a_while_is_noticed_by_the_ear() {
     assert_eq!(in_time(notices.recv()).await.unwrap(), Notice::AskAgain);
 }
 
-/// A wire that loses what the server says, while told to.
-struct Proxy {
-    url: String,
-    swallow: Arc<AtomicBool>,
-    swallowed: Arc<tokio::sync::Notify>,
-    task: tokio::task::JoinHandle<()>,
+fn wire(server: &RedisServer) -> FaultyWire {
+    FaultyWire::before(("127.0.0.1", server.port())).unwrap()
 }
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn proxy(server: &RedisServer) -> Proxy {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("redis://{}", listener.local_addr().unwrap());
-    let (swallow, swallowed) = (Arc::new(AtomicBool::new(false)), Arc::new(tokio::sync::Notify::new()));
-    let (port, lose, lost) = (server.port(), Arc::clone(&swallow), Arc::clone(&swallowed));
-    let task = tokio::spawn(async move {
-        let mut wires = tokio::task::JoinSet::new();
-        while let Ok((client, _)) = listener.accept().await {
-            let (lose, lost) = (Arc::clone(&lose), Arc::clone(&lost));
-            wires.spawn(async move {
-                let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-                let (mut from_server, mut to_server) = server.into_split();
-                let (mut from_client, mut to_client) = client.into_split();
-                let there = async { tokio::io::copy(&mut from_client, &mut to_server).await };
-                let back = async {
-                    let mut buffer = vec![0; 64 << 10];
-                    while let Ok(len @ 1..) = from_server.read(&mut buffer).await {
-                        if lose.swap(false, Ordering::SeqCst) {
-                            lost.notify_one();
-                        } else if to_client.write_all(&buffer[..len]).await.is_err() {
-                            break;
-                        }
-                    }
-                };
-                tokio::select! { _ = there => {}, () = back => {} }
-            });
-        }
-    });
-    Proxy { url, swallow, swallowed, task }
+/// Until so many connections have fallen silent.
+async fn silenced(wire: &FaultyWire, count: u64) {
+    in_time(wire.watch().wait_for(|counts| counts.silenced == count)).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_lost_reply_is_asked_for_again_and_never_a_false_yes() {
     let server = RedisServer::start();
-    let proxy = proxy(&server).await;
-    // Only the verb's reply is lost, not that of a health check.
+    let wire = wire(&server);
     let options = hasty().health_check(Duration::from_secs(3600));
-    let store = RedisStore::connect_with(&proxy.url, options).await.unwrap();
+    let store = RedisStore::connect_with(&wire.url(), options).await.unwrap();
     let request = lock("k");
 
-    proxy.swallow.store(true, Ordering::SeqCst);
+    wire.on_request(b"EVALSHA", WireFault::Silence);
     let token = granted(&in_time(store.acquire(&request)).await.unwrap());
-    in_time(proxy.swallowed.notified()).await;
+    silenced(&wire, 1).await;
     assert_eq!(counter(&server, "k").await, token, "one grant only");
 
     let behind = lock("k");
-    proxy.swallow.store(true, Ordering::SeqCst);
+    wire.on_request(b"EVALSHA", WireFault::Silence);
     let standing = queued(in_time(store.acquire(&behind)).await.unwrap());
-    in_time(proxy.swallowed.notified()).await;
+    silenced(&wire, 2).await;
     assert_eq!(store.inspect(&request.key).await.unwrap().waiting, 1, "one place only");
     assert_eq!(store.leave(&behind.key, behind.ticket).await.unwrap(), Left::Line);
     drop(standing);
@@ -287,15 +248,15 @@ async fn a_lost_reply_is_asked_for_again_and_never_a_false_yes() {
     // The server knows the script now, so the reply that is lost is not "no such script".
     let never = Who::Ticket(Ticket::mint());
     assert!(matches!(store.release(&request.key, &never).await.unwrap(), Released::NotHeld(Some(_))));
-    proxy.swallow.store(true, Ordering::SeqCst);
+    wire.on_request(b"EVALSHA", WireFault::Silence);
     let released = in_time(store.release(&request.key, &mine(&request))).await;
-    in_time(proxy.swallowed.notified()).await;
+    silenced(&wire, 3).await;
     assert!(matches!(&released, Err(Error::Unknown { verb: "release", .. })), "{released:?}");
     assert_eq!(store.inspect(&request.key).await.unwrap().holding, None, "it was carried out, in fact");
 
     let flight = ask("k", Mode::Line, Want::Flight);
     granted(&store.acquire(&flight).await.unwrap());
-    proxy.swallow.store(true, Ordering::SeqCst);
+    wire.on_request(b"EVALSHA", WireFault::Silence);
     let publication = Publication {
         key: flight.key.clone(),
         ticket: flight.ticket,
@@ -309,17 +270,17 @@ async fn a_lost_reply_is_asked_for_again_and_never_a_false_yes() {
 #[tokio::test]
 async fn a_lost_wake_up_is_recovered_by_the_next_look() {
     let server = RedisServer::start();
-    let proxy = proxy(&server).await;
+    let wire = wire(&server);
     let options = hasty().health_check(Duration::from_secs(3600));
     let direct = RedisStore::connect(&server.url()).await.unwrap();
-    let store = RedisStore::connect_with(&proxy.url, options).await.unwrap();
+    let store = RedisStore::connect_with(&wire.url(), options).await.unwrap();
     let holder = Request { ttl: Ttl::new(Duration::from_secs(1)), ..lock("k") };
     let waiter = lock("k");
     granted(&direct.acquire(&holder).await.unwrap());
     let standing = queued(store.acquire(&waiter).await.unwrap());
-    proxy.swallow.store(true, Ordering::SeqCst);
+    wire.on_reply(b"soloist:1:s:", WireFault::Silence);
     direct.release(&holder.key, &mine(&holder)).await.unwrap();
-    in_time(proxy.swallowed.notified()).await;
+    silenced(&wire, 1).await;
     granted(&in_time(store.wait(&waiter, standing)).await.unwrap());
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::place::{Place, Running};
-use crate::redis_server::{RedisServer, free_port};
+use soloist::testing::{RedisServer, free_port};
 
 #[test]
 fn each_mistake_has_its_message() {

@@ -7,5 +7,4 @@ mod leases;
 mod once;
 mod place;
 mod printed;
-mod redis_server;
 mod run;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::redis_server::RedisServer;
+use soloist::testing::RedisServer;
 
 /// Far more than anything here takes: what is not there by then never comes.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -157,6 +157,8 @@ table! { run!(
     redis_real: RedisStore by crate::stores::redis_real, unbound;
     /// A wrapper must not change what it wraps.
     prefix: PrefixStore by crate::stores::prefix, bound;
+    /// Where every third call is carried out twice.
+    twice: FaultyStore by crate::stores::twice, bound;
     /// Beside an older system whose processes are all gone.
     bridge: BridgeStore by crate::stores::bridge, unbound;
 ) }

@@ -9,6 +9,7 @@ use soloist::store::memory::{MemoryStore, StoreClock};
 use soloist::store::prefix::PrefixStore;
 use soloist::store::redis::bridge::{BridgeStore, Old};
 use soloist::store::redis::{RedisOptions, RedisStore};
+use soloist::testing::{FaultyStore, Rates};
 
 use crate::fixture::Fixture;
 use crate::support::driven::{DrivenLocal, DrivenRedis};
@@ -101,6 +102,26 @@ pub async fn prefix() -> Prefix {
 impl Fixture for Prefix {
     async fn open(&self) -> Arc<dyn Store> {
         Arc::new(PrefixStore::new(self.0.open().await, "p:"))
+    }
+
+    async fn pass(&self, time: Duration) {
+        self.0.pass(time).await;
+    }
+}
+
+/// The reference, with every third call carried out twice: asking again is the same request.
+pub struct Twice(Memory);
+
+pub async fn twice() -> Twice {
+    Twice(memory().await)
+}
+
+#[async_trait]
+impl Fixture for Twice {
+    async fn open(&self) -> Arc<dyn Store> {
+        let store = FaultyStore::new(self.0.open().await);
+        store.rates(Rates { twice: 333, ..Rates::default() });
+        Arc::new(store)
     }
 
     async fn pass(&self, time: Duration) {

@@ -178,12 +178,12 @@ async fn a_primary_that_hangs_is_left() {
     let trio = Trio::start().await;
     let store = trio.store(hasty()).await;
     let (holder, waiting) = waiter_behind_holder(&trio, &store).await;
-    trio.0[1].signal("-STOP");
+    trio.0[1].freeze();
     trio.promote(2).await;
     // The kernel still takes connections for the one that hangs, so only the new one can be asked.
     release(&store, &holder).await;
     granted(&soon(waiting).await.unwrap().unwrap());
-    trio.0[1].signal("-CONT");
+    trio.0[1].wake();
     trio.all_at(2, 1).await;
 }
 
