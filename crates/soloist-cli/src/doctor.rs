@@ -135,9 +135,11 @@ fn print(findings: &[Finding], json: bool) -> Outcome<()> {
     for finding in findings {
         text(finding, colour).iter().try_for_each(|line| out::line(line))?;
     }
-    let count = |level| findings.iter().filter(|finding| finding.level == level).count();
-    let (errors, warnings, notes) = (count(Level::Error), count(Level::Warning), count(Level::Note));
-    talk::note(&format!("{errors} errors, {warnings} warnings, {notes} notes"));
+    let count = |level: Level| {
+        let count = findings.iter().filter(|finding| finding.level == level).count();
+        format!("{count} {}{}", level.word(), if count == 1 { "" } else { "s" })
+    };
+    talk::note(&[Level::Error, Level::Warning, Level::Note].map(count).join(", "));
     Ok(())
 }
 

@@ -99,7 +99,8 @@ impl fmt::Display for Finding {
 }
 
 /// What the words of a store that refuses are about, and the code of that.
-const REFUSALS: [(&str, &str); 12] = [
+const REFUSALS: [(&str, &str); 13] = [
+    ("speak TLS", "tls"),
     ("InvalidContentType", "tls"),
     ("certificate", "tls"),
     ("password", "password"),
@@ -129,9 +130,9 @@ impl From<Error> for Finding {
             _ => "failed",
         };
         let fix = match (code, error.hint()) {
-            ("tls", _) if what.contains("InvalidContentType") => {
-                Some("this port does not speak TLS: redis:// in place of rediss://, or the server's tls-port")
-            }
+            ("tls", _) if !what.contains("certificate") => Some(
+                "if the port does not speak TLS: redis:// in place of rediss://, or the server's tls-port",
+            ),
             ("tls", _) => Some("name the CA of the server's certificate: rediss://host?ca=/path.pem"),
             (_, hint) => hint,
         };

@@ -1,7 +1,7 @@
 //! A real redis-server of a test's own: on a free port of 127.0.0.1, killed with the test. The program's
 //! tests know no Redis client: an answer of any kind says that it is up.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::place::wait_for;
 pub struct RedisServer {
     child: Child,
     port: u16,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// A port that nobody listened on a moment ago.
@@ -32,7 +32,7 @@ impl RedisServer {
         command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()]).args(args);
         command.current_dir(dir.path()).stdin(Stdio::null()).stdout(Stdio::null());
         let child = command.spawn().expect("redis-server is not installed: cargo xtask test installs it");
-        let mut server = RedisServer { child, port, _dir: dir };
+        let mut server = RedisServer { child, port, dir: dir };
         let mut ended = false;
         wait_for("the redis-server to answer", || {
             ended = server.child.try_wait().unwrap().is_some();
@@ -45,6 +45,32 @@ impl RedisServer {
     /// `redis://127.0.0.1:PORT`
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+}
+
+impl RedisServer {
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its working folder.
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    /// Says a command, and answers the first line of what it says to that.
+    pub fn say(&self, command: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        writeln!(stream, "{command}\r").unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Sets a setting.
+    pub fn set(&self, name: &str, value: &str) {
+        assert_eq!(self.say(&format!("CONFIG SET {name} \"{value}\"")), "+OK", "{name} {value}");
     }
 }
 
