@@ -27,7 +27,9 @@ fn doctor(place: &Place, args: &[&str]) -> (i32, Vec<Value>) {
     assert!(!findings.is_empty(), "{ended:?}");
     for finding in &findings {
         let worth = finding["what"].as_str().unwrap().len() + finding["why"].as_str().unwrap().len();
-        let level = finding["level"].as_str().unwrap();
+        let (level, code) = (finding["level"].as_str().unwrap(), finding["code"].as_str().unwrap());
+        let page = include_str!("../../../../docs/cli.md");
+        assert!(page.contains(&format!("`{code}`")), "docs/cli.md does not know {code}");
         assert!(worth > 10 && (level == "note" || finding["fix"].is_string()), "no way out: {finding}");
     }
     (ended.code, findings)

@@ -32,7 +32,7 @@ impl RedisServer {
         command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()]).args(args);
         command.current_dir(dir.path()).stdin(Stdio::null()).stdout(Stdio::null());
         let child = command.spawn().expect("redis-server is not installed: cargo xtask test installs it");
-        let mut server = RedisServer { child, port, dir: dir };
+        let mut server = RedisServer { child, port, dir };
         let mut ended = false;
         wait_for("the redis-server to answer", || {
             ended = server.child.try_wait().unwrap().is_some();
