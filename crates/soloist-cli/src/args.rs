@@ -68,6 +68,9 @@ pub(crate) enum Verb {
     /// Drop the result that is kept for a key
     #[command(after_help = help::FORGET)]
     Forget(KeyArgs),
+    /// Look for what loses locks: how the store is configured, what is missing, how fast it is
+    #[command(after_help = help::DOCTOR)]
+    Doctor(DoctorArgs),
 }
 
 #[derive(Debug, Args)]
@@ -188,6 +191,13 @@ pub(crate) struct ShowArgs {
     /// Exit with 124 if it is held
     #[arg(long)]
     pub(crate) exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Exit with 1 for warnings too
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 #[derive(Debug, Args)]

@@ -108,3 +108,16 @@ A run that is under way is not shared either: whoever waits for it has the comma
 Examples:
   soloist forget report
   soloist forget 'article 12'";
+
+pub(crate) const DOCTOR: &str = "\
+Prints what it finds, worst first, each with what it costs and the way out, and how long a lock, a
+release, a hand-over and an event take. It changes nothing but a scratch key of its own, which it
+releases.
+
+Exits with 0 when there is nothing worse than warnings, 1 when there are errors (--strict: or
+warnings), 125 when the store cannot be reached; why is then the one finding.
+
+Examples:
+  soloist doctor
+  soloist doctor --store redis://cache.example.org --strict
+  soloist doctor --json | jq -r 'select(.level == \"error\") | .fix'";

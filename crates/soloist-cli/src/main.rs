@@ -2,6 +2,7 @@
 #![deny(unsafe_code)] // but for sys.rs
 
 mod args;
+mod doctor;
 mod failure;
 mod group;
 mod guard;
@@ -55,7 +56,9 @@ fn begin() -> Outcome {
         Err(error) => return usage(&error),
     };
     sys::hear_children();
-    talk::begin(cli.global.quiet, cli.global.verbose);
+    // What the library warns of is among its findings.
+    let is_doctor = matches!(cli.verb, Verb::Doctor(_));
+    talk::begin(cli.global.quiet, cli.global.verbose, is_doctor);
     // The main thread runs the command's own flow: it spawns the child and outlives it. One worker keeps the
     // leases, whatever the main thread does.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -70,12 +73,17 @@ fn begin() -> Outcome {
 }
 
 async fn perform(cli: Cli) -> Outcome {
-    let mut builder = Client::builder().ttl(DEFAULT_TTL).prefix(cli.global.prefix.unwrap_or_default());
+    let prefix = cli.global.prefix.unwrap_or_default();
+    let builder = || Client::builder().ttl(DEFAULT_TTL).prefix(&prefix);
+    let (url, json) = (cli.global.store.unwrap_or_default(), cli.global.json);
+    if let Verb::Doctor(args) = cli.verb {
+        return doctor::doctor(builder, &url, args, json).await;
+    }
+    let mut builder = builder();
     if let Verb::Once(once) = &cli.verb {
         builder = builder.max_result(recording::longest(once.max_output));
     }
-    let client = builder.connect(cli.global.store.as_deref().unwrap_or_default()).await?;
-    let json = cli.global.json;
+    let client = builder.connect(&url).await?;
     let outcome = match cli.verb {
         Verb::Run(args) => run::run(&client, args).await,
         Verb::Once(args) => once::once(&client, args).await,
@@ -86,11 +94,17 @@ async fn perform(cli: Cli) -> Outcome {
         Verb::Ls(args) => look::ls(&client, args, json).await,
         Verb::Watch(args) => look::watch(&client, args, json).await,
         Verb::Forget(args) => look::forget(&client, args, json).await,
+        Verb::Doctor(_) => Ok(0), // has its own way, above
     };
+    close(client).await;
+    outcome
+}
+
+/// Ends the connection, and what is still held.
+pub(crate) async fn close(client: Client) {
     if tokio::time::timeout(CLOSE_PATIENCE, client.close()).await.is_err() {
         talk::note("warning: the store does not answer; what is still held ends by its ttl");
     }
-    outcome
 }
 
 /// `--help`, `--version`, or what is wrong with the command line.

@@ -21,10 +21,10 @@ const MOST_SAID: usize = 2000;
 
 static QUIET: AtomicBool = AtomicBool::new(false);
 
-/// Sets how much is said, and has the library's own warnings said in the same way.
-pub(crate) fn begin(quiet: bool, verbose: bool) {
+/// Sets how much is said, and has the library's own warnings said in the same way, unless they are told otherwise.
+pub(crate) fn begin(quiet: bool, verbose: bool, told_otherwise: bool) {
     QUIET.store(quiet, Ordering::Relaxed);
-    let limit = match (quiet, verbose) {
+    let limit = match (quiet || told_otherwise && !verbose, verbose) {
         (true, _) => Level::ERROR,
         (false, false) => Level::WARN,
         (false, true) => Level::DEBUG,

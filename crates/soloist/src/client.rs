@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::builder::ClientBuilder;
 use crate::error::{Error, Result};
+use crate::finding::Finding;
 use crate::flights::Flights;
 use crate::glob::Glob;
 use crate::keeper::Keeper;
@@ -532,6 +533,35 @@ impl Client {
     /// ```
     pub async fn events(&self) -> Result<EventStream> {
         watch::in_time(Arc::clone(self.store())).await
+    }
+
+    /// Examines the store itself, worst first: what is configured so that locks get lost, which rights are
+    /// missing, what is slow or nearly full. It is for people and for checks at a deployment, not for a loop: on
+    /// a Redis it opens connections of its own and sends some 150 small commands. What could not be looked at is
+    /// a finding as well.
+    ///
+    /// # Errors
+    /// The store's, when it does not answer at all.
+    ///
+    /// # Cancel safety
+    /// Safe: it changes nothing that anybody uses.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// use soloist::Level;
+    ///
+    /// let findings = client.examine().await?;
+    /// assert_eq!((findings[0].level, findings[0].code), (Level::Note, "one-process"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn examine(&self) -> Result<Vec<Finding>> {
+        let ttl = self.inner.ttl.duration().unwrap_or(Duration::MAX);
+        let mut findings = self.store().examine(ttl).await?;
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+        Ok(findings)
     }
 
     /// The name under which this client holds keys, unless a request says otherwise.

@@ -207,6 +207,9 @@
 //! # }
 //! ```
 //!
+//! [`Client::examine`] looks at the store itself, for what would lose locks: a server that evicts keys, is not
+//! kept on disk, lacks rights. The program does it with `soloist doctor`.
+//!
 //! **Logs** go through [`tracing`](https://docs.rs/tracing), under the targets `soloist::line`,
 //! `soloist::lease`, `soloist::flight` and `soloist::store`; their names and fields are in [docs/observing.md].
 //! No password, ticket or result is ever logged.
@@ -288,6 +291,7 @@ mod client;
 mod clock;
 mod error;
 mod event;
+mod finding;
 mod flights;
 mod glob;
 mod keeper;
@@ -312,6 +316,7 @@ pub use client::{APP_KEY, Client};
 pub use clock::{Moment, Reading};
 pub use error::{Error, Loss, Result};
 pub use event::{Event, EventKind};
+pub use finding::{Finding, Level};
 pub use glob::Glob;
 pub use leader::{Flight, Leader, OnError};
 pub use lease::{Lease, LeaseId};

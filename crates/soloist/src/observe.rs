@@ -10,6 +10,7 @@ use tracing::Span;
 
 use crate::clock::Moment;
 use crate::error::{Error, Loss};
+use crate::finding::Finding;
 use crate::name::{FencingToken, Holder, Key};
 use crate::protocol::{Grant, Micros, Mode, Outcome, Queued, Request, Want};
 
@@ -185,6 +186,16 @@ pub(crate) fn connected_again(store: &str, what: &'static str) {
 
 pub(crate) fn not_connected(store: &str, what: &'static str, error: &Error) {
     told!(debug, "soloist::store", "not connected yet", store, connection = what, %error);
+}
+
+pub(crate) fn may_lose_locks(store: &str, finding: &Finding) {
+    let Finding { code, what, fix, .. } = finding;
+    let fix = fix.as_deref().unwrap_or_default();
+    told!(warn, "soloist::store", "store may lose locks", store, code, what, fix);
+}
+
+pub(crate) fn not_examined(store: &str, error: &dyn Display) {
+    told!(debug, "soloist::store", "store not examined", store, %error);
 }
 
 pub(crate) fn expiries_late(error: &Error) {

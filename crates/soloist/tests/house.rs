@@ -21,8 +21,9 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("event", &["name", "error", "event"]),
     ("protocol", &["protocol", "name", "error", "event"]),
     ("clock", &["clock", "protocol"]),
-    ("observe", &["observe", "protocol", "clock", "name", "error", "event"]),
-    ("store", &["store", "observe", "protocol", "clock", "name", "error", "event"]),
+    ("finding", &["finding", "error"]),
+    ("observe", &["observe", "protocol", "clock", "finding", "name", "error", "event"]),
+    ("store", &["store", "observe", "protocol", "clock", "finding", "name", "error", "event"]),
 ];
 
 /// The machine is pure: no runtime, no clock, no input or output.

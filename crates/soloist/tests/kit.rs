@@ -108,7 +108,7 @@ async fn a_lost_notice_and_a_missed_event_are_not_heard() {
     other.break_lock("k").await.unwrap();
     other.break_lock("j").await.unwrap();
     let heard = tokio::time::timeout(LIMIT, notices.recv()).await.unwrap().unwrap();
-    assert!(matches!(heard, soloist::store::Notice::Lost(ticket, _) if ticket == two.ticket), "{heard:?}");
+    assert!(matches!(heard, soloist::store::Notice::Lost(ticket, ..) if ticket == two.ticket), "{heard:?}");
 }
 
 /// A server that answers every request with the same bytes in reverse.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use redis_server::{RedisServer, free_port};
 use soloist::store::redis::{RedisOptions, RedisStore};
-use soloist::{Error, Key, Store};
+use soloist::{Error, Finding, Key, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const SECRET: &str = "geheim-4711";
@@ -210,6 +210,14 @@ async fn over_tls_against_a_verified_certificate() {
     assert!(error.to_string().contains("certificate"), "a certificate of another name: {error}");
     let error = refused(&format!("rediss://localhost:{}?ca={ca}", server.port())).await;
     assert!(matches!(error, Error::Unavailable { .. } | Error::Refused { .. }), "{error:?}");
+    for (url, code) in [
+        (format!("rediss://localhost:{port}"), "tls"),
+        (format!("rediss://localhost:{}?ca={ca}", server.port()), "tls"),
+        (format!("redis://localhost:{port}"), "unavailable"),
+    ] {
+        let finding = Finding::from(refused(&url).await);
+        assert_eq!((finding.code, finding.fix.is_some()), (code, true), "{url}: {finding:?}");
+    }
 }
 
 #[tokio::test]

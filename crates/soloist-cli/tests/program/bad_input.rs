@@ -113,7 +113,7 @@ fn a_wrong_password_is_told_at_once_and_not_shown() {
 fn every_command_teaches_by_examples() {
     let place = Place::local();
     assert!(place.ok(&["--help"]).contains("123"));
-    for verb in ["run", "once", "lock", "renew", "unlock", "show", "ls", "watch", "forget"] {
+    for verb in ["run", "once", "lock", "renew", "unlock", "show", "ls", "watch", "forget", "doctor"] {
         let help = place.ok(&[verb, "--help"]);
         assert!(help.matches(&format!("soloist {verb}")).count() >= 2, "{help}");
         assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");

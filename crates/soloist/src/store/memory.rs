@@ -17,6 +17,7 @@ use super::{EventStream, Notice, Reply, Store, Told, waiting};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::finding::{Finding, Level};
 use crate::name::{Key, Session, Ticket};
 use crate::protocol::{
     Answer, Effect, KeyInfo, Left, Liveness, Micros, Mode, Outcome, Publication, Published, Released,
@@ -286,6 +287,12 @@ impl Store for MemoryStore {
         state.subscribers.push((self.session, sender));
         let next = move |cx: &mut std::task::Context<'_>| receiver.poll_recv(cx).map(|e| e.map(Told::Event));
         Ok(Box::pin(futures_util::stream::poll_fn(next)))
+    }
+
+    async fn examine(&self, _: Duration) -> Result<Vec<Finding>> {
+        let why = "another process has another store: between processes nothing is locked";
+        let fix = "local: is shared by the processes of this machine, redis://HOST by all who reach it";
+        Ok(vec![Finding::new(Level::Note, "one-process", "the store is inside this process", why).fix(fix)])
     }
 
     fn leases_end_with_sessions(&self) -> bool {

@@ -12,6 +12,7 @@ mod url;
 mod waiting;
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::broadcast;
@@ -19,6 +20,7 @@ use tokio::sync::broadcast;
 use crate::clock::{Moment, Reading};
 use crate::error::{Loss, Result};
 use crate::event::Event;
+use crate::finding::Finding;
 use crate::name::{FencingToken, Key, Ticket};
 use crate::protocol::{
     Answer, Grant, KeyInfo, Left, Micros, Outcome, Publication, Published, Released, Renewal, Renewed,
@@ -207,6 +209,17 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Safe: dropped in flight, nothing is subscribed.
     async fn events(&self) -> Result<EventStream>;
+
+    /// Examines the store itself: what is configured so that locks get lost, what is missing, slow or nearly
+    /// full. `ttl` is how long leases live where nothing else is said. What cannot be looked at is a finding
+    /// too; an error is for a store that does not answer at all.
+    ///
+    /// # Cancel safety
+    /// Safe: it changes nothing that anybody uses.
+    async fn examine(&self, ttl: Duration) -> Result<Vec<Finding>> {
+        let _ = ttl;
+        Ok(Vec::new())
+    }
 
     /// What the store says about leases without being asked.
     fn notices(&self) -> broadcast::Receiver<Notice>;

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -9,6 +10,7 @@ use tokio::sync::broadcast;
 
 use super::{EventStream, Notice, Reply, Store, Told};
 use crate::error::{Error, Result};
+use crate::finding::Finding;
 use crate::name::{Key, Ticket};
 use crate::protocol::{
     KeyInfo, Left, Outcome, Publication, Published, Released, Renewal, Renewed, Request, Who,
@@ -124,6 +126,10 @@ impl Store for PrefixStore {
             std::future::ready(told)
         };
         Ok(self.inner.events().await?.filter_map(short).boxed())
+    }
+
+    async fn examine(&self, ttl: Duration) -> Result<Vec<Finding>> {
+        self.inner.examine(ttl).await
     }
 
     fn leases_end_with_sessions(&self) -> bool {

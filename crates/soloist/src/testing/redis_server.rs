@@ -1,9 +1,10 @@
 //! A real redis-server of a test's own.
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use super::pid;
 use super::scratch::Scratch;
@@ -91,6 +92,29 @@ impl RedisServer {
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Says a command in one line, as `CONFIG SET maxmemory 100mb`, and answers the first line of the answer: of a
+    /// test's own commands that need no client.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    #[allow(clippy::expect_used, reason = "the kit panics when it cannot work")]
+    pub fn say(&self, command: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the server runs");
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(30)));
+        writeln!(stream, "{command}\r").expect("the server hears");
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).expect("the server answers");
+        line.trim_end().to_owned()
+    }
+
+    /// Sets a setting of the running server.
+    ///
+    /// # Panics
+    /// When it does not take it.
+    pub fn set(&self, name: &str, value: &str) {
+        assert_eq!(self.say(&format!("CONFIG SET {name} \"{value}\"")), "+OK", "{name} {value}");
     }
 
     /// Kills the server, kill -9.

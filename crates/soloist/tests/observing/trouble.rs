@@ -39,6 +39,7 @@ pub async fn everything(recorder: &Recorder) -> Vec<String> {
     let client = Client::builder().holder("a").store(Arc::new(store)).unwrap();
     let mut tickets = Vec::new();
 
+    unsafe_store(recorder).await;
     late_grant(&server, &client, recorder).await;
     late_renewal(&client, recorder).await;
 
@@ -80,6 +81,32 @@ pub async fn everything(recorder: &Recorder) -> Vec<String> {
     watching.abort();
     soon(client.close()).await;
     tickets
+}
+
+/// A server that throws locks away is told once, however many are taken; one that may not be asked is not.
+async fn unsafe_store(recorder: &Recorder) {
+    let evicts = ["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"];
+    let poor = ["--user", "poor", "on", ">geheim", "~*", "&*", "+@all", "-info"];
+    let server = RedisServer::start_with(&[&evicts[..], &poor].concat());
+    let client = Client::connect(&server.url()).await.unwrap();
+    for key in ["a", "b"] {
+        client.lock(key).await.unwrap().release().await.unwrap();
+    }
+    let told = recorder.all("store may lose locks");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].fields["code"], "maxmemory-policy");
+    client.close().await;
+    let client = Client::connect(&server.url().replace("redis://", "redis://poor:geheim@")).await.unwrap();
+    assert_eq!(
+        (recorder.all("store may lose locks").len(), recorder.all("store not examined").len()),
+        (1, 1)
+    );
+    client.close().await;
+
+    // A policy without a limit harms nobody.
+    let server = RedisServer::start_with(&evicts[2..]);
+    Client::connect(&server.url()).await.unwrap().close().await;
+    assert_eq!(recorder.all("store may lose locks").len(), 1);
 }
 
 /// The server answers later than the ttl.

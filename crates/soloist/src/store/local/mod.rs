@@ -9,6 +9,7 @@
 
 mod boot;
 mod events;
+mod examine;
 mod fifo;
 mod folder;
 mod line;
@@ -24,6 +25,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -41,6 +43,7 @@ use super::memory::StoreClock;
 use super::{EventStream, Notice, Reply, Store, waiting};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
+use crate::finding::Finding;
 use crate::name::{Key, Session, Ticket};
 use crate::protocol::{
     Answer, Body, KeyInfo, Left, Mode, Outcome, Publication, Published, Released, Renewal, Renewed, Request,
@@ -321,6 +324,10 @@ impl Store for LocalStore {
         let mut open = self.open_part().as_ref().ok_or(Error::Closed)?.events.subscribe();
         let closed = async move { while open.recv().await.is_ok() {} };
         Ok(events::subscribe(&self.core.folder)?.take_until(closed).boxed())
+    }
+
+    async fn examine(&self, _: Duration) -> Result<Vec<Finding>> {
+        examine::examine(&self.core).await
     }
 
     fn leases_end_with_sessions(&self) -> bool {

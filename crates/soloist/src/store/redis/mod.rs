@@ -6,6 +6,7 @@ mod address;
 mod answer;
 mod backoff;
 pub mod bridge;
+mod examine;
 mod greeting;
 mod keys;
 mod link;
@@ -21,6 +22,7 @@ mod trouble;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
@@ -35,6 +37,7 @@ use self::scripts::Scripts;
 use super::hub::Hub;
 use super::{EventStream, Notice, Reply, Store, Told, waiting};
 use crate::error::{Error, Result};
+use crate::finding::Finding;
 use crate::name::{Key, Session, Ticket};
 use crate::protocol::{
     Answer, Body, KeyInfo, Left, Mode, Outcome, OutcomeKind, Publication, Published, Released, Renewal,
@@ -291,6 +294,10 @@ impl Store for RedisStore {
             }
         })
         .boxed())
+    }
+
+    async fn examine(&self, ttl: Duration) -> Result<Vec<Finding>> {
+        examine::examine(self.link.seat().nodes(), ttl).await
     }
 
     fn notices(&self) -> broadcast::Receiver<Notice> {

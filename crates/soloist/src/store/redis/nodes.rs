@@ -69,22 +69,39 @@ impl Nodes {
         Err(Failed::none(&self.store, &passed))
     }
 
-    fn address(&self, node: usize) -> String {
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// A node's name, `host:port`.
+    pub(super) fn address(&self, node: usize) -> String {
         self.clients[node].get_connection_info().addr().to_string()
     }
 
     /// Opens a connection and looks who answers.
     async fn open(&self, client: &Client) -> Result<MultiplexedConnection, Failed> {
-        // The limits are ours: a reply that is late must not be taken for the next one's.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let opening = async {
-            let mut connection = client
-                .get_multiplexed_async_connection_with_config(&config)
-                .await
-                .map_err(|error| greeting::failed(&error, &self.store))?;
+        self.in_time(async {
+            let mut connection = self.connect(client).await?;
             self.greet(&mut connection).await?;
             Ok(connection)
-        };
+        })
+        .await
+    }
+
+    /// Opens a connection to a node, whatever it is.
+    pub(super) async fn dial(&self, node: usize) -> Result<MultiplexedConnection, Failed> {
+        self.in_time(self.connect(&self.clients[node])).await
+    }
+
+    async fn connect(&self, client: &Client) -> Result<MultiplexedConnection, Failed> {
+        // The limits are ours: a reply that is late must not be taken for the next one's.
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let connected = client.get_multiplexed_async_connection_with_config(&config).await;
+        connected.map_err(|error| greeting::failed(&error, &self.store))
+    }
+
+    async fn in_time<T>(&self, opening: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
         let limit = self.options.connect_timeout;
         timeout(limit, opening).await.unwrap_or_else(|_| Err(greeting::silent(limit, &self.store)))
     }

@@ -6,7 +6,7 @@ use super::link::Link;
 use super::listen::Listener;
 use super::nodes::Nodes;
 use super::scripts::Scripts;
-use super::{RedisOptions, RedisStore, address, keys};
+use super::{RedisOptions, RedisStore, address, examine, keys};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
@@ -128,7 +128,12 @@ impl RedisStore {
         let (session, hub) = (Session::mint(), Arc::new(Hub::new()));
         let nodes = Nodes::new(Arc::clone(&name), clients, options.clone());
         let link = Link::connect(Arc::new(nodes), Arc::clone(&hub)).await?;
-        let listener = Listener::connect(link.seat(), session, Arc::clone(&hub)).await?;
+        // The listener takes more round trips than that look, so nobody waits for it.
+        let (listener, ()) = tokio::join!(
+            Listener::connect(link.seat(), session, Arc::clone(&hub)),
+            examine::at_connect(link.seat())
+        );
+        let listener = listener?;
         Ok(RedisStore { name, session, hub, link, listener, scripts: Scripts::new(driven), options, driven })
     }
 }

@@ -50,7 +50,7 @@ const WORDS: [(&str, Kind, &str); 16] = [
     ("OOM", Never, "the server's memory is full: raise maxmemory or free some; release and renew still work"),
     ("WRONGPASS", Never, LOGIN),
     ("NOAUTH", Never, "the server wants a password: redis://:password@host, or user:password"),
-    ("NOPERM", Never, "give the user rights: ACL SETUSER name ~soloist:* &soloist:* +@all -@dangerous"),
+    ("NOPERM", Never, super::examine::HINT),
     ("MISCONF", Never, "the server cannot save its data to disk and takes no writes; see its log"),
     ("MOVED", Never, CLUSTER),
     ("CROSSSLOT", Never, CLUSTER),

@@ -19,6 +19,7 @@ use tokio::sync::broadcast;
 use self::marker::{Marker, There};
 use super::RedisStore;
 use crate::error::{Error, Result};
+use crate::finding::Finding;
 use crate::name::{FencingToken, Holder, Key, Ticket};
 use crate::observe;
 use crate::protocol::{
@@ -226,6 +227,10 @@ impl Store for BridgeStore {
 
     async fn events(&self) -> Result<EventStream> {
         self.inner.events().await
+    }
+
+    async fn examine(&self, ttl: Duration) -> Result<Vec<Finding>> {
+        self.inner.examine(ttl).await
     }
 
     fn notices(&self) -> broadcast::Receiver<Notice> {
