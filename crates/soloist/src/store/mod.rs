@@ -8,6 +8,7 @@ pub mod local;
 pub mod memory;
 pub mod prefix;
 pub mod redis;
+mod store_clock;
 mod url;
 mod waiting;
 
