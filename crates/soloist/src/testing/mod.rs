@@ -6,6 +6,9 @@
 //!
 //! **Histories.** A [`Recorder`] writes what callers asked, heard and believed; a [`Checker`] reads that and says
 //! which [promise](Invariant) was broken, with the lines that show it.
+//!
+//! **A world that fails.** A [`World`] is a server behind a network whose [`Weather`] loses, repeats and delays; its
+//! sessions are cut off, [stopped](Gate) and killed, and it loses its data and has its clock stepped.
 
 mod checker;
 mod history;
@@ -13,6 +16,7 @@ mod recording;
 mod virtual_time;
 
 pub use crate::random::Dice;
+pub use crate::store::simulated::{Gate, Planted, SimulatedStore, Weather, World};
 pub use checker::{Checker, Invariant, Violation};
 pub use history::{At, End, Gave, History, Op, Record, Recorder, Said, What};
 pub use recording::RecordingStore;

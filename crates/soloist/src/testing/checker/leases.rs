@@ -124,6 +124,7 @@ fn false_yes(requests: &[&Request<'_>], found: &mut Vec<Found>) {
         let begins = request.ended.map(|(at, _)| at).or(request.publishes.map(|(at, _)| at));
         if let (Some((_, Said::Yes)), Some(at), Some((heard, newer))) = (request.answered, begins, earliest)
             && heard < at
+            && token(request) < token(newer)
         {
             let what = format!("token {} was confirmed its end after {} held", token(request), token(newer));
             fault(found, Invariant::NoFalseYes, (newer, request), at, what);

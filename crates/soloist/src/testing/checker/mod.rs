@@ -75,6 +75,7 @@ impl fmt::Display for Violation {
 ///     recorder.record(client, What::Granted { op, token, sure: None });
 ///     std::thread::sleep(std::time::Duration::from_millis(1));
 /// }
+/// recorder.record(0, What::Calm); // the history ends here, and both believe to hold
 /// let violations = Checker::default().check(&recorder.history());
 /// assert_eq!(violations[0].invariant, Invariant::Exclusion);
 /// ```
