@@ -1,6 +1,9 @@
 //! The client's own clock: monotonic, and it goes on while the machine sleeps. No wall clock decides
 //! anything in a client.
 
+#[cfg(feature = "testing")]
+pub(crate) mod driven;
+
 use std::time::Duration;
 
 use crate::protocol::Micros;
@@ -22,6 +25,10 @@ pub struct Moment(u64);
 impl Moment {
     /// This moment.
     pub fn now() -> Self {
+        #[cfg(feature = "testing")]
+        if let Some(now) = driven::now() {
+            return now;
+        }
         // CLOCK_BOOTTIME counts suspend; a plain monotonic clock would keep a lease alive through a night's
         // sleep. Other systems' monotonic clocks either count it or have nothing better.
         #[cfg(any(target_os = "linux", target_os = "android"))]

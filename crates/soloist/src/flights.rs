@@ -134,6 +134,7 @@ impl LocalFlight {
                 }
             };
             tokio::select! {
+                biased;
                 () = lost => return,
                 // The sender lives in self, so this cannot fail.
                 _ = leader.changed() => {}

@@ -156,6 +156,7 @@ async fn run(
         }
         let pause = renewals.next_due().unwrap_or(Duration::from_secs(3600));
         tokio::select! {
+            biased;
             order = inbox.recv(), if open => match order {
                 Some(Order::Hold { kept, confirm }) if !closed => renewals.add(kept, confirm),
                 Some(Order::Hold { kept, .. }) => end(&mut work, &store, kept),

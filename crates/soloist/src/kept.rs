@@ -127,6 +127,7 @@ impl Kept {
             let left = self.deadline().map_or(SUSPEND_CHECK, |end| end.since(Moment::now()));
             // The sender lives in self, so `changed` cannot fail; a deadline that moved is looked at again.
             tokio::select! {
+                biased;
                 _ = said.changed() => {}
                 () = tokio::time::sleep(left.min(SUSPEND_CHECK)) => {}
             }

@@ -306,6 +306,7 @@ mod once;
 mod payload;
 mod place;
 pub mod protocol;
+mod random;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;

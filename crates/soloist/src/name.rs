@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::random;
 
 /// The longest key, in bytes.
 pub const MAX_KEY: usize = 512;
@@ -136,7 +137,7 @@ macro_rules! random_id {
             #[allow(clippy::expect_used)]
             pub fn mint() -> Self {
                 let mut bytes = [0u8; 16];
-                getrandom::fill(&mut bytes).expect("the operating system gives randomness");
+                random::fill(&mut bytes).expect("the operating system gives randomness");
                 Self(u128::from_le_bytes(bytes))
             }
 

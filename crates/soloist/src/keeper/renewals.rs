@@ -1,6 +1,6 @@
 //! Which leases are due, and what came of asking.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::store::Store;
 /// The leases that are kept, and when each is due.
 #[derive(Debug, Default)]
 pub(super) struct Renewals {
-    leases: HashMap<Ticket, Entry>,
+    leases: BTreeMap<Ticket, Entry>,
     /// Losses of leases that are not here yet: the message about one can overtake its own grant.
     early: VecDeque<(Ticket, FencingToken, Loss)>,
 }
@@ -120,7 +120,7 @@ impl Renewals {
 
     /// Keeps none any more.
     pub(super) fn take_all(&mut self) -> Vec<Arc<Kept>> {
-        self.leases.drain().map(|(_, entry)| entry.kept).collect()
+        std::mem::take(&mut self.leases).into_values().map(|entry| entry.kept).collect()
     }
 
     /// Makes every lease due, also those that never end by themselves: they may have been taken over.

@@ -1,6 +1,6 @@
 //! Where a store's wake-ups find the task that waits for them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, broadcast};
@@ -18,7 +18,7 @@ pub(super) struct Hub {
 
 #[derive(Debug, Default)]
 struct State {
-    slots: HashMap<Ticket, Arc<Slot>>,
+    slots: BTreeMap<Ticket, Arc<Slot>>,
     closed: bool,
 }
 

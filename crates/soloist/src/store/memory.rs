@@ -4,8 +4,7 @@
 //! Only the store's clock is driven. Clients count the ttl of the leases that they hold on their own clock, so a
 //! holder hears of an expiry in driven time when it next asks: at a release, a renewal or a publish.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, mpsc};
 
 use super::hub::Hub;
+pub use super::store_clock::StoreClock;
 use super::{EventStream, Notice, Reply, Store, Told, waiting};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
@@ -23,64 +23,6 @@ use crate::protocol::{
     Answer, Effect, KeyInfo, Left, Liveness, Micros, Mode, Outcome, Publication, Published, Released,
     Renewal, Renewed, Request, Step, Table, Who,
 };
-
-/// The clock of a store that keeps its own time: real, or driven by a test. Clones are the same clock.
-///
-/// ```
-/// use std::time::Duration;
-/// use soloist::store::memory::StoreClock;
-///
-/// let clock = StoreClock::manual(1_000_000); // microseconds
-/// clock.clone().advance(Duration::from_secs(31));
-/// assert_eq!(clock.now(), 32_000_000);
-/// ```
-#[derive(Clone, Debug)]
-pub struct StoreClock {
-    base: Micros,
-    manual: Option<Arc<AtomicU64>>,
-}
-
-impl StoreClock {
-    /// Real time: begins at the wall clock's and then never steps, whatever the wall clock does.
-    pub fn real() -> Self {
-        #[allow(clippy::disallowed_methods)] // a store owns the clock
-        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let wall = u64::try_from(wall.unwrap_or_default().as_micros()).unwrap_or(u64::MAX);
-        StoreClock::based_on(wall.saturating_sub(Moment::now().micros()))
-    }
-
-    /// Real time that shows `base` plus the time since the machine started.
-    pub(super) fn based_on(base: Micros) -> Self {
-        StoreClock { base, manual: None }
-    }
-
-    /// A clock that stands still at `start`, in microseconds since 1970, until it is
-    /// [moved](StoreClock::advance).
-    pub fn manual(start: Micros) -> Self {
-        StoreClock { base: 0, manual: Some(Arc::new(AtomicU64::new(start))) }
-    }
-
-    /// Moves a manual clock on. A real one is not moved.
-    pub fn advance(&self, time: Duration) {
-        if let Some(manual) = &self.manual {
-            let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-            manual.fetch_add(us, Ordering::SeqCst);
-        }
-    }
-
-    /// The time, in microseconds since 1970.
-    pub fn now(&self) -> Micros {
-        match &self.manual {
-            Some(manual) => manual.load(Ordering::SeqCst),
-            None => self.base.saturating_add(Moment::now().micros()),
-        }
-    }
-
-    /// The base of a real clock.
-    pub(super) fn base(&self) -> Micros {
-        self.base
-    }
-}
 
 /// A store inside one process. Clones of its shared state, by [`MemoryStore::peer`], are other sessions: what
 /// another process would be. Dropping a session, or closing it, ends its leases at once, as the end of a process
@@ -121,7 +63,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     table: Table,
-    sessions: HashMap<Session, Arc<Hub>>,
+    sessions: BTreeMap<Session, Arc<Hub>>,
     subscribers: Vec<(Session, mpsc::UnboundedSender<Event>)>,
 }
 

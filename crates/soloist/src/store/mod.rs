@@ -8,6 +8,9 @@ pub mod local;
 pub mod memory;
 pub mod prefix;
 pub mod redis;
+#[cfg(feature = "testing")]
+pub(crate) mod simulated;
+mod store_clock;
 mod url;
 mod waiting;
 

@@ -41,6 +41,7 @@ pub(super) async fn wait<S: Store + ?Sized>(
             }
         };
         let wake = tokio::select! {
+            biased;
             wake = slot.told() => wake,
             () = tokio::time::sleep(pause) => Wake::Look,
         };

@@ -14,6 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::seed::draw;
 use super::store_faults::{Fault, Injected, Rates, Verb};
 use crate::error::{Error, Result};
+use crate::finding::Finding;
 use crate::name::{Key, Ticket};
 use crate::protocol::{
     Answer, KeyInfo, Left, Outcome, Publication, Published, Released, Renewal, Renewed, Request, Who,
@@ -379,6 +380,10 @@ impl Store for FaultyStore {
             if missed { Told::Missed } else { told }
         };
         Ok(self.inner.events().await?.map(miss).boxed())
+    }
+
+    async fn examine(&self, ttl: Duration) -> Result<Vec<Finding>> {
+        self.inner.examine(ttl).await
     }
 
     fn notices(&self) -> broadcast::Receiver<Notice> {

@@ -12,23 +12,42 @@
 //! be it the reply alone. [`RedisServer`] is a server of a test's own, to be killed, frozen and started again.
 //! [`SecondProcess`] is the test binary once more, to be frozen past its ttl and woken, or killed.
 //!
+//! **Virtual time.** [`simulate`] runs a program on a clock that jumps from timer to timer, with ids and chance from
+//! a seed: the same seed is the same run.
+//!
+//! **Histories.** A [`Recorder`] writes what callers asked, heard and believed; a [`Checker`] reads that and says
+//! which [promise](Invariant) was broken, with the lines that show it.
+//!
+//! **A world that fails.** A [`World`] is a server behind a network whose [`Weather`] loses, repeats and delays; its
+//! sessions are cut off, [stopped](Gate) and killed, and it loses its data and has its clock stepped.
+//!
 //! Unlike the rest of the library, what stands here panics when it cannot work: a missing server is a failed test,
 //! never one that was skipped.
 
+mod checker;
 mod faulty_store;
 mod faulty_wire;
+mod history;
 mod pid;
+mod recording;
 mod redis_server;
 mod scratch;
 mod second_process;
 mod seed;
 mod store_faults;
+mod virtual_time;
 mod wire_faults;
 mod wire_pipe;
 
+pub use crate::random::Dice;
+pub use crate::store::simulated::{Gate, Planted, SimulatedStore, Weather, World};
+pub use checker::{Checker, Invariant, Violation};
 pub use faulty_store::FaultyStore;
 pub use faulty_wire::FaultyWire;
+pub use history::{At, End, Gave, History, Op, Record, Recorder, Said, What};
+pub use recording::RecordingStore;
 pub use redis_server::{RedisServer, free_port};
 pub use second_process::{SecondProcess, hears, role, says};
 pub use store_faults::{Fault, Injected, Rates, Verb};
+pub use virtual_time::{VirtualTime, simulate};
 pub use wire_faults::{WireCounts, WireFault};

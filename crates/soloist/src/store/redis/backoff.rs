@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::random;
+
 const FIRST: Duration = Duration::from_millis(5);
 const LONGEST: Duration = Duration::from_secs(1);
 
@@ -17,7 +19,7 @@ impl Backoff {
 
     pub(super) async fn pause(&mut self) {
         // Without randomness all pauses are whole, which is no harm.
-        let random = getrandom::u32().unwrap_or(u32::MAX);
+        let random = random::u32().unwrap_or(u32::MAX);
         let half = self.0 / 2;
         let pause = half + half.mul_f64(f64::from(random) / f64::from(u32::MAX));
         self.0 = (self.0 * 2).min(LONGEST);

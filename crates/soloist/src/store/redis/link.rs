@@ -200,6 +200,7 @@ async fn down(seat: &Seat) -> bool {
         }
     };
     tokio::select! {
+        biased;
         down = async { states.wait_for(|state| matches!(state, State::Down { .. })).await.is_ok() } => down,
         (generation, why) = deposed => {
             seat.lost(generation, seat.unavailable(why));

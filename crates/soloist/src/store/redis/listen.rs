@@ -85,6 +85,7 @@ impl Listener {
                     return;
                 }
                 let changed = tokio::select! {
+                    biased;
                     changed = up.changed() => changed,
                     changed = states.changed() => changed,
                 };
