@@ -142,6 +142,12 @@ impl Hub {
         slots.into_iter().map(|(ticket, slot)| (slot.key.clone(), ticket)).collect()
     }
 
+    /// How many tickets are listened for.
+    #[cfg(feature = "testing")]
+    pub(super) fn listening(&self) -> usize {
+        lock(&self.state).slots.len()
+    }
+
     pub(super) fn notices(&self) -> broadcast::Receiver<Notice> {
         self.notices.subscribe()
     }

@@ -130,6 +130,12 @@ impl MemoryStore {
         Ok((answer, now))
     }
 
+    /// How many tickets this store listens for: those that stand in line, and none that was dropped.
+    #[cfg(feature = "testing")]
+    pub fn listening(&self) -> usize {
+        self.hub.listening()
+    }
+
     /// The end of a session: its leases end, and everybody who waits looks again.
     fn end(&self) {
         let hubs: Vec<_> = {

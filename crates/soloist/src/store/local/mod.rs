@@ -182,6 +182,12 @@ impl LocalStore {
         Ok(Reply::new(answer, sent, now))
     }
 
+    /// How many tickets this store listens for: those that stand in line, and none that was dropped.
+    #[cfg(feature = "testing")]
+    pub fn listening(&self) -> usize {
+        self.core.hub.listening()
+    }
+
     fn stop_listening(&self, ticket: Ticket) {
         self.watches.unwatch(ticket);
         self.core.hub.forget(ticket);

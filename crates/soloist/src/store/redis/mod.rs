@@ -96,6 +96,12 @@ impl fmt::Debug for RedisStore {
 }
 
 impl RedisStore {
+    /// How many tickets this store listens for: those that stand in line, and none that was dropped.
+    #[cfg(feature = "testing")]
+    pub fn listening(&self) -> usize {
+        self.hub.listening()
+    }
+
     fn names(&self, key: &Key) -> KeyNames {
         KeyNames::of(key, if self.driven { 0 } else { keys::shard(key) })
     }
