@@ -275,7 +275,7 @@ impl Store for SimulatedStore {
 
     async fn touch(&self, key: &Key) -> Result<()> {
         let key = key.clone();
-        Ok(self.ask("touch", move |table, step, _| table.touch(&key, step)).await?.value)
+        self.ask("touch", move |table, step, _| table.touch(&key, step)).await.map(|done| done.value)
     }
 
     async fn result(&self, key: &Key) -> Result<Option<Outcome>> {
