@@ -240,10 +240,10 @@ impl History {
         Ok(())
     }
 
-    /// The lines about these requests and what was done to all, between two moments: for a message.
+    /// The lines about these requests, and what was done to all or to a key, between two moments: for a message.
     pub fn excerpt(&self, ops: &[Op], from: At, to: At) -> String {
         let about = |record: &&Record| {
-            let op = record.what.op();
+            let op = record.what.op().filter(|_| !matches!(record.what, What::Breaks { .. }));
             (op.is_none() || op.is_some_and(|op| ops.contains(&op))) && (from..=to).contains(&record.at)
         };
         let first = self.records.first().map_or(0, |record| record.at);

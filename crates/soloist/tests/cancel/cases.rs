@@ -32,14 +32,19 @@ pub struct Case {
 
 const LONG: Duration = Duration::from_secs(600);
 
-fn scene(under: impl Future<Output = ()> + Send + 'static, crossing: impl Future<Output = ()> + Send + 'static) -> Scene {
+fn scene(
+    under: impl Future<Output = ()> + Send + 'static,
+    crossing: impl Future<Output = ()> + Send + 'static,
+) -> Scene {
     Scene { under: Box::pin(under), crossing: Box::pin(crossing), detached: Arc::default() }
 }
 
 /// Whatever becomes of a request that is dropped or crossed, it is not that the store fails.
 fn fine<T>(done: Result<T, Error>) {
     match done {
-        Err(error @ (Error::Unavailable { .. } | Error::Refused { .. } | Error::Unknown { .. })) => panic!("{error}"),
+        Err(error @ (Error::Unavailable { .. } | Error::Refused { .. } | Error::Unknown { .. })) => {
+            panic!("{error}")
+        }
         Ok(_) | Err(_) => {}
     }
 }

@@ -1,6 +1,13 @@
 //! The matrix of cancels: every public future, dropped at every point of its way, before, while and after the key
 //! changes hands; and nothing is left of it.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+#![allow(
+    clippy::type_complexity,
+    clippy::single_match,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    unreachable_pub
+)]
 
 mod cases;
 mod gate;
@@ -83,7 +90,11 @@ async fn drop_in(world: &World, case: &Case, (cell, needs_other): (Cell, bool), 
         // After so many polls, wherever that is; a future that waits for the other side has fewer.
         Point::Polls(_) => {
             let other = async {
-                if moment == Moment::After { std::future::pending().await } else { (&mut crossing).await }
+                if moment == Moment::After {
+                    std::future::pending().await
+                } else {
+                    (&mut crossing).await
+                }
                 std::future::pending().await
             };
             tokio::select! {

@@ -159,6 +159,8 @@ table! { run!(
     prefix: PrefixStore by crate::stores::prefix, bound;
     /// Where every third call is carried out twice.
     twice: FaultyStore by crate::stores::twice, bound;
+    /// With all that is asked written down.
+    recording: RecordingStore by crate::stores::recording, bound;
     /// Beside an older system whose processes are all gone.
     bridge: BridgeStore by crate::stores::bridge, unbound;
 ) }

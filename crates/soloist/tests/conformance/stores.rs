@@ -9,7 +9,7 @@ use soloist::store::memory::{MemoryStore, StoreClock};
 use soloist::store::prefix::PrefixStore;
 use soloist::store::redis::bridge::{BridgeStore, Old};
 use soloist::store::redis::{RedisOptions, RedisStore};
-use soloist::testing::{FaultyStore, Rates};
+use soloist::testing::{FaultyStore, Rates, Recorder, RecordingStore};
 
 use crate::fixture::Fixture;
 use crate::support::driven::{DrivenLocal, DrivenRedis};
@@ -122,6 +122,24 @@ impl Fixture for Twice {
         let store = FaultyStore::new(self.0.open().await);
         store.rates(Rates { twice: 333, ..Rates::default() });
         Arc::new(store)
+    }
+
+    async fn pass(&self, time: Duration) {
+        self.0.pass(time).await;
+    }
+}
+
+/// The reference, with all that is asked written down.
+pub struct Recording(Memory);
+
+pub async fn recording() -> Recording {
+    Recording(memory().await)
+}
+
+#[async_trait]
+impl Fixture for Recording {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(RecordingStore::new(self.0.open().await, Recorder::new(1), 1))
     }
 
     async fn pass(&self, time: Duration) {

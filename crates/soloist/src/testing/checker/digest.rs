@@ -193,11 +193,11 @@ impl<'a> Digest<'a> {
         cuts.extend(broken.map(|breaking| (breaking.key, breaking.from, breaking.to, u64::MAX)));
         for request in self.requests.values_mut() {
             let Some((_, token)) = request.granted else { continue };
-            let (key, mut sure) = (request.key, request.sure);
+            let (key, asked, mut sure) = (request.key, request.asked, request.sure);
             for (_, from, to, by) in cuts.iter().filter(|(cut, ..)| *cut == key) {
                 if let Some((began, end)) = &mut sure
                     && token < *by
-                    && *began <= *to
+                    && asked <= *to // its grant may be heard after that
                     && *end > *from
                 {
                     *end = (*from).max(*began);

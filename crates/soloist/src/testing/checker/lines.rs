@@ -125,8 +125,7 @@ fn hang(digest: &Digest<'_>, checker: &Checker, request: &Request<'_>, found: &m
 /// In calm times nothing fails.
 fn error(digest: &Digest<'_>, request: &Request<'_>, found: &mut Vec<Found>) {
     let gave_up = request.gave_up.filter(|(_, why)| *why == Gave::Failed).map(|(at, _)| (at, "failed"));
-    let granted = request.granted.map(|(at, _)| at);
-    let unbroken = |at: At| !digest.broken(request.key, granted.unwrap_or(request.asked), at);
+    let unbroken = |at: At| !digest.broken(request.key, request.asked, at);
     let lost = request.ended.filter(|(at, how)| *how == End::Lost && unbroken(*at));
     let lost = lost.map(|(at, _)| (at, "lost its lease"));
     let answered = request.answered.filter(|(at, said)| match said {

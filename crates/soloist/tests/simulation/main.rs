@@ -1,0 +1,57 @@
+//! The whole system on virtual time: clients, a server and a network that fails, by seed. A seed is a run.
+//!
+//! `SEED=7 cargo test -p soloist --test simulation replay -- --nocapture` runs one seed and prints its history.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+#[path = "../support/party.rs"]
+mod party;
+mod run;
+
+use std::time::Duration;
+
+use soloist::Moment;
+
+use run::{Setup, run};
+
+#[test]
+fn replay() {
+    let Ok(seed) = std::env::var("SEED") else { return };
+    let ran = run(seed.parse().expect("SEED is a number"), Setup::default());
+    print!("{}", ran.history.to_json_lines());
+    println!("{}", ran.summary());
+    ran.demand_none();
+}
+
+/// A day of the fleet, in many short runs.
+#[test]
+fn a_day_passes_without_a_violation() {
+    let mut time = Duration::ZERO;
+    let mut seed = 1;
+    while time < Duration::from_secs(24 * 3600) {
+        let ran = run(seed, Setup::default());
+        ran.demand_none();
+        time += ran.time;
+        seed += 1;
+    }
+}
+
+/// Runs fresh seeds until the time is over: `SEED` is the first, `SECONDS` how long.
+#[test]
+#[ignore = "runs for as long as it is told to"]
+fn seeds_for_a_while() {
+    let number = |name, default| std::env::var(name).map_or(default, |text| text.parse::<u64>().expect(name));
+    let (first, seconds) = (number("SEED", 1), number("SECONDS", 10));
+    let (began, mut time, mut bad) = (Moment::now(), Duration::ZERO, 0);
+    let mut seed = first;
+    while Moment::now().since(began) < Duration::from_secs(seconds) {
+        let ran = run(seed, Setup::default());
+        if let Some(violation) = ran.violations.first() {
+            bad += 1;
+            println!("{} violations in {}: {violation}", ran.violations.len(), ran.summary());
+        }
+        time += ran.time;
+        seed += 1;
+    }
+    println!("{} seeds, {} s of virtual time, {bad} with violations", seed - first, time.as_secs());
+    assert_eq!(bad, 0);
+}

@@ -1,0 +1,299 @@
+//! One client that works and records what it believes: in a simulation, or on a real server.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::io::{Read, Seek, Write};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+use soloist::protocol::Mode;
+use soloist::testing::{Dice, End, Gave, Op, Recorder, RecordingStore, Said, What};
+use soloist::{Client, Error, Flight, Lease, Moment, Result, Want};
+
+pub const MS: fn(u64) -> Duration = Duration::from_millis;
+
+/// What a lock protects: it refuses older tokens. In memory, or in files that several processes share.
+#[derive(Clone)]
+pub enum Registers {
+    Memory(Arc<Mutex<BTreeMap<String, [u64; 2]>>>),
+    Folder(PathBuf),
+}
+
+impl Registers {
+    /// Writes; answers how many writes there were before, and whether this one was taken.
+    fn write(&self, key: &str, token: u64) -> (u64, bool) {
+        match self {
+            Registers::Memory(all) => step(all.lock().unwrap().entry(key.to_owned()).or_default(), token),
+            Registers::Folder(folder) => {
+                let mut options = std::fs::File::options();
+                let options = options.create(true).truncate(false).read(true).write(true);
+                let mut file = options.open(folder.join(key)).unwrap();
+                file.lock().unwrap();
+                let mut text = String::new();
+                file.read_to_string(&mut text).unwrap();
+                let mut numbers = text.split_whitespace().map(|number| number.parse().unwrap());
+                let mut state = [numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)];
+                let written = step(&mut state, token);
+                file.rewind().unwrap();
+                file.write_all(format!("{:020} {:020}", state[0], state[1]).as_bytes()).unwrap();
+                written
+            }
+        }
+    }
+}
+
+fn step([newest, writes]: &mut [u64; 2], token: u64) -> (u64, bool) {
+    let accepted = token >= *newest;
+    *newest = token.max(*newest);
+    *writes += 1;
+    (*writes - 1, accepted)
+}
+
+/// A client and where it records.
+#[derive(Clone)]
+pub struct Party {
+    pub id: u32,
+    pub client: Client,
+    pub recorder: Recorder,
+    pub registers: Registers,
+}
+
+/// Polls a future so often and drops it then; `None` polls it to its end.
+async fn polled<T>(polls: Option<u64>, work: impl Future<Output = T>) -> Option<T> {
+    let (mut work, mut left) = (pin!(work), polls);
+    std::future::poll_fn(|cx| {
+        if left == Some(0) {
+            return Poll::Ready(None);
+        }
+        left = left.map(|left| left - 1);
+        match work.as_mut().poll(cx) {
+            Poll::Ready(out) => Poll::Ready(Some(out)),
+            Poll::Pending if left == Some(0) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+impl Party {
+    fn record(&self, what: What) {
+        self.recorder.record(self.id, what);
+    }
+
+    /// Does things, one after the other, until it is told to stop.
+    pub async fn work(&self, mut dice: Dice, locks: &[&str], flights: &[&str], stopped: impl Fn() -> bool) {
+        while !stopped() {
+            self.one(&mut dice, locks, flights).await;
+            tokio::time::sleep(MS(dice.between(50, 3000))).await;
+        }
+    }
+
+    async fn one(&self, dice: &mut Dice, locks: &[&str], flights: &[&str]) {
+        let lock = locks[dice.below(locks.len() as u64) as usize];
+        let flight = flights[dice.below(flights.len() as u64) as usize];
+        match dice.below(100) {
+            0..62 => self.lock(dice, lock).await,
+            62..94 => self.once(dice, flight).await,
+            94..96 => self.breaks(lock, false).await,
+            96..98 => self.breaks(flight, true).await,
+            _ => drop(self.client.inspect(lock).await),
+        }
+    }
+
+    async fn lock(&self, dice: &mut Dice, key: &str) {
+        let mode = match dice.below(20) {
+            0 => Mode::Force,
+            1..5 => Mode::Try,
+            _ => Mode::Line,
+        };
+        let ttl = MS(dice.between(1000, 10_000));
+        let wait = dice.chance(60).then(|| MS(dice.between(100, 15_000))).filter(|_| mode == Mode::Line);
+        let dropped = dice.chance(15).then(|| dice.between(1, 12));
+        let op = self.recorder.op();
+        let in_us = wait.map(|wait| wait.as_micros() as u64);
+        self.record(What::Asked { op, key: key.into(), want: Want::Lock, mode, wait: in_us });
+        let asking = async {
+            let lock = self.client.lock(key).ttl(ttl);
+            let lock = if dice.chance(5) { lock.no_expiry() } else { lock };
+            match mode {
+                Mode::Try => lock.wait(Duration::ZERO).await,
+                Mode::Force => lock.force().await,
+                Mode::Line => match wait {
+                    Some(wait) => lock.wait(wait).await,
+                    None => lock.await,
+                },
+            }
+        };
+        match polled(dropped, RecordingStore::of(op, asking)).await {
+            Some(Ok(lease)) => self.held(dice, op, lease, ttl).await,
+            Some(Err(Error::TimedOut { .. })) => {
+                let why = if mode == Mode::Try { Gave::Busy } else { Gave::TimedOut };
+                self.record(What::GaveUp { op, why });
+            }
+            Some(Err(_)) => self.record(What::GaveUp { op, why: Gave::Failed }),
+            None => self.record(What::GaveUp { op, why: Gave::Dropped }),
+        }
+    }
+
+    async fn held(&self, dice: &mut Dice, op: Op, lease: Lease, ttl: Duration) {
+        let sure = lease.deadline().map(Recorder::at);
+        self.record(What::Granted { op, token: lease.token().0, sure });
+        let time = MS(dice.between(20, 2000));
+        let time = if dice.chance(10) { time + ttl } else { time };
+        // Now and then one that does not look whether it lost the lease.
+        let blind = dice.chance(10);
+        let lost = self.works(op, &lease, time, blind).await;
+        if lost && !blind {
+            self.ends(op, &lease, End::Lost);
+            return;
+        }
+        match dice.below(10) {
+            0..5 => {
+                self.ends(op, &lease, End::LetGo);
+                let dropped = dice.chance(10).then(|| dice.between(0, 4));
+                if let Some(released) = polled(dropped, lease.release()).await {
+                    self.answered(op, &released);
+                }
+            }
+            5..7 => self.ends(op, &lease, End::LetGo), // and drops it
+            7 => {
+                if lease.renew(ttl + MS(500)).await.is_ok() {
+                    self.works(op, &lease, time, false).await;
+                }
+                self.ends(op, &lease, End::LetGo);
+                let released = lease.release().await;
+                self.answered(op, &released);
+            }
+            _ => self.detached(dice, op, lease, ttl).await,
+        }
+    }
+
+    async fn detached(&self, dice: &mut Dice, op: Op, lease: Lease, ttl: Duration) {
+        let (before, was_lost) = (lease.deadline().map(Recorder::at), lease.is_lost());
+        let forever = before.is_none();
+        let until = |sent: Moment| (!forever).then(|| Recorder::at(sent.after(ttl)));
+        let sent = Moment::now();
+        let dropped = dice.chance(20).then(|| dice.between(0, 3));
+        let Some(Ok(id)) = polled(dropped, lease.detach()).await else {
+            let how = if was_lost { End::Lost } else { End::LetGo };
+            self.record(What::Ended { op, how, sure: before });
+            return;
+        };
+        let mut sure = until(sent);
+        self.record(What::Sure { op, sure });
+        tokio::time::sleep(MS(dice.between(10, 900))).await;
+        if dice.chance(50) {
+            let sent = Moment::now();
+            if self.client.renew(&id, ttl).await.is_ok() {
+                sure = Some(Recorder::at(sent.after(ttl)));
+                self.record(What::Sure { op, sure });
+            }
+        }
+        self.record(What::Ended { op, how: End::LetGo, sure });
+        let released = self.client.release(&id).await;
+        self.answered(op, &released);
+    }
+
+    /// Works and writes for a time. Answers whether the lease was lost meanwhile.
+    async fn works(&self, op: Op, lease: &Lease, time: Duration, blind: bool) -> bool {
+        for _ in 0..3 {
+            if lease.is_lost() && !blind {
+                return true;
+            }
+            let (seq, accepted) = self.registers.write(lease.key().as_str(), lease.token().0);
+            self.record(What::Wrote { op, seq, accepted });
+            let sure = lease.deadline().map(Recorder::at);
+            self.record(What::Sure { op, sure });
+            tokio::select! {
+                biased;
+                _ = lease.lost(), if !blind => return true,
+                () = tokio::time::sleep(time / 3) => {}
+            }
+        }
+        lease.is_lost()
+    }
+
+    fn ends(&self, op: Op, lease: &Lease, how: End) {
+        let how = if lease.is_lost() { End::Lost } else { how };
+        self.record(What::Ended { op, how, sure: lease.deadline().map(Recorder::at) });
+    }
+
+    fn answered<T>(&self, op: Op, answer: &Result<T>) {
+        let said = match answer {
+            Ok(_) => Said::Yes,
+            Err(Error::Lost { .. } | Error::NotHeld { .. }) => Said::Lost,
+            Err(Error::Unknown { .. }) => Said::Unknown,
+            Err(_) => Said::Failed,
+        };
+        self.record(What::Answered { op, said });
+    }
+
+    async fn once(&self, dice: &mut Dice, key: &str) {
+        let ttl = MS(dice.between(1000, 10_000));
+        let wait = dice.chance(50).then(|| MS(dice.between(100, 15_000)));
+        let keep = if dice.chance(30) { MS(dice.between(10, 8000)) } else { Duration::ZERO };
+        let op = self.recorder.op();
+        let in_us = wait.map(|wait| wait.as_micros() as u64);
+        let (want, mode) = (Want::Flight, Mode::Line);
+        self.record(What::Asked { op, key: key.into(), want, mode, wait: in_us });
+        let once = self.client.once(key).ttl(ttl).keep(keep);
+        let once = wait.into_iter().fold(once, |once, wait| once.wait(wait));
+        let dropped = dice.chance(15).then(|| dice.between(1, 12));
+        let joined = polled(dropped, RecordingStore::of(op, once.join::<u64>())).await;
+        let leader = match joined {
+            Some(Ok(Flight::Leader(leader))) => leader,
+            Some(Ok(Flight::Done(value))) => return self.record(What::Got { op, value }),
+            other => {
+                let why = match other {
+                    None => Gave::Dropped,
+                    Some(Err(Error::TimedOut { .. })) => Gave::TimedOut,
+                    Some(Err(Error::Failed { .. })) => Gave::Shared,
+                    Some(_) => Gave::Failed,
+                };
+                return self.record(What::GaveUp { op, why });
+            }
+        };
+        let (token, sure) = (leader.token().0, leader.lease().deadline().map(Recorder::at));
+        self.record(What::Granted { op, token, sure });
+        let (time, blind) = (MS(dice.between(20, 2500)), dice.chance(30));
+        if self.works(op, leader.lease(), time, blind).await && !blind {
+            return self.ends(op, leader.lease(), End::Lost);
+        }
+        match dice.below(10) {
+            0 => self.ends(op, leader.lease(), End::LetGo), // and drops it
+            1 => {
+                self.ends(op, leader.lease(), End::LetGo);
+                drop(leader.fail("planned").await);
+            }
+            _ => {
+                let keep = keep.as_micros() as u64;
+                self.record(What::Publishes { op, keep });
+                self.ends(op, leader.lease(), End::Published);
+                let dropped = dice.chance(10).then(|| dice.between(0, 4));
+                if let Some(published) = polled(dropped, leader.publish(token)).await {
+                    self.answered(op, &published);
+                }
+            }
+        }
+    }
+
+    /// Ends whatever lease the key has, or drops its result.
+    pub async fn breaks(&self, key: &str, forget: bool) {
+        let op = self.recorder.op();
+        self.record(What::Breaks { op, key: key.into(), forget });
+        let done = match forget {
+            true => self.client.forget(key).await.map(drop),
+            false => self.client.break_lock(key).await.map(drop),
+        };
+        if done.is_err() {
+            // It may be on its way still.
+            tokio::time::sleep(MS(10_000)).await;
+        }
+        if done.is_ok() || !forget {
+            self.record(What::Broke { op });
+        }
+    }
+}
