@@ -325,3 +325,118 @@ impl Page {
         self.flushes.extract_if(.., |(number, _)| *number < first).map(|(_, done)| done).collect()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::name::{Holder, Key};
+    use crate::protocol::Ttl;
+
+    fn request(ticket: u128) -> Abandoned {
+        let (key, ticket) = (Key::new("k").unwrap(), Ticket::from_u128(ticket));
+        Abandoned { key, ticket, ttl: Ttl::Micros(30_000_000), unanswered: true }
+    }
+
+    fn lease(ticket: u128, token: u64, ttl: Duration) -> Arc<Kept> {
+        let (key, holder) = (Key::new("k").unwrap(), Holder::new("h").unwrap());
+        let (ticket, end) = (Ticket::from_u128(ticket), Moment::now().after(ttl));
+        Arc::new(Kept::new((key, ticket), FencingToken(token), holder, Ttl::new(ttl), Some(end)))
+    }
+
+    fn is_woken(book: &Book) -> bool {
+        book.woken().now_or_never().is_some()
+    }
+
+    #[test]
+    fn the_keeper_sleeps_through_a_lock_and_its_release() {
+        let book = Book::new();
+        book.turn(1, 1);
+        let long = lease(1, 1, Duration::from_secs(30));
+        book.place(request(1)).unwrap();
+        book.hold(&long, false).unwrap();
+        assert!(is_woken(&book), "it slept for long, and now looks each second");
+        for n in 2..100 {
+            let turn = book.turn(1, 1);
+            assert!(turn.pause <= SUSPEND_CHECK && turn.due.batches.is_empty());
+            book.place(request(n)).unwrap();
+            book.hold(&lease(n, 1, Duration::from_secs(30)), false).unwrap();
+            book.stop(Ticket::from_u128(n));
+            assert!(!is_woken(&book));
+        }
+        book.hold(&lease(100, 1, Duration::from_millis(30)), false).unwrap();
+        assert!(is_woken(&book), "it is due before the next look");
+        book.turn(1, 1);
+        book.release(&long);
+        assert!(is_woken(&book), "there is something to do");
+    }
+
+    #[test]
+    fn a_message_about_an_earlier_grant_does_not_end_a_later_one() {
+        let book = Book::new();
+        let (old, new) = (FencingToken(1), FencingToken(2));
+        book.place(request(1)).unwrap();
+        book.told_lost(Ticket::from_u128(1), old, Loss::Released);
+        let kept = lease(1, new.0, Duration::from_secs(30));
+        book.hold(&kept, false).unwrap();
+        assert_eq!(kept.loss(), None, "told before its grant was heard");
+        book.told_lost(Ticket::from_u128(1), old, Loss::Released);
+        assert_eq!(kept.loss(), None, "told after it was heard");
+        book.told_lost(Ticket::from_u128(1), new, Loss::Released);
+        assert_eq!(kept.loss(), Some(Loss::Released));
+    }
+
+    #[test]
+    fn a_message_that_overtakes_its_own_grant_ends_it() {
+        let book = Book::new();
+        book.place(request(1)).unwrap();
+        book.told_lost(Ticket::from_u128(1), FencingToken(1), Loss::Released);
+        let kept = lease(1, 1, Duration::from_secs(30));
+        book.hold(&kept, false).unwrap();
+        assert_eq!(kept.loss(), Some(Loss::Released));
+    }
+
+    #[test]
+    fn a_closed_book_takes_nothing_and_leaves_all() {
+        let book = Book::new();
+        let kept = lease(1, 1, Duration::from_secs(30));
+        book.hold(&kept, false).unwrap();
+        book.place(request(2)).unwrap();
+        book.close();
+        assert_eq!(kept.loss(), Some(Loss::Released));
+        let turn = book.turn(9, 9);
+        assert!(matches!(turn.chores[..], [(1, Chore::End(_)), (2, Chore::Leave(_))]), "{turn:?}");
+        assert!(matches!(book.place(request(3)), Err(Error::Closed)));
+        assert!(matches!(book.hold(&lease(2, 1, Duration::from_secs(30)), false), Err(Error::Closed)));
+        assert!(book.closing().now_or_never().is_some());
+        // The request's own end comes after that: what is unanswered is waited for once.
+        book.leave(request(2));
+        let chores = book.turn(9, 9).chores;
+        assert!(
+            matches!(&chores[..], [(3, Chore::Leave(Abandoned { unanswered: false, .. }))]),
+            "{chores:?}"
+        );
+    }
+
+    #[test]
+    fn a_flush_waits_for_what_was_asked_for_before_it_only() {
+        let book = Book::new();
+        book.leave(request(1));
+        let mut flush = book.flush();
+        book.leave(request(2));
+        let chores = book.turn(0, 1).chores;
+        assert_eq!(chores.len(), 1);
+        book.turn(0, 0);
+        assert!(flush.try_recv().is_err(), "it is under way");
+        book.done(1);
+        book.turn(0, 0);
+        assert_eq!(flush.try_recv(), Ok(()));
+        // And when nobody does anything any more, nobody waits.
+        let flush = book.flush();
+        book.abandon();
+        assert!(flush.now_or_never().unwrap().is_err());
+        assert!(book.flush().now_or_never().unwrap().is_err());
+    }
+}

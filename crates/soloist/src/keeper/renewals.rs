@@ -289,3 +289,219 @@ fn first_due(kept: &Kept, now: Moment) -> Option<Moment> {
     let left = kept.deadline().map_or(ttl, |end| end.since(now));
     Some(now.after(left.saturating_sub(ttl - pause).min(pause)))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::error::{Error, Result};
+    use crate::name::{FencingToken, Holder, Key};
+    use crate::protocol::{Renewed, Ttl};
+
+    const TTL: Duration = Duration::from_secs(30);
+
+    fn lease(ticket: u128, ttl: Duration, now: Moment) -> Arc<Kept> {
+        let (key, holder) = (Key::new("k").unwrap(), Holder::new("h").unwrap());
+        let ticket = (key, Ticket::from_u128(ticket));
+        Arc::new(Kept::new(ticket, FencingToken(1), holder, Ttl::new(ttl), Some(now.after(ttl))))
+    }
+
+    fn some(count: u128, now: Moment) -> (Renewals, Vec<Arc<Kept>>) {
+        let mut renewals = Renewals::default();
+        let leases: Vec<_> = (0..count).map(|n| lease(n * 997, TTL, now)).collect();
+        for kept in &leases {
+            renewals.add(Arc::clone(kept), false, now);
+        }
+        (renewals, leases)
+    }
+
+    /// Takes an answer in. Answers who lost its lease.
+    fn answer(
+        renewals: &mut Renewals,
+        batch: Batch,
+        answers: Result<Vec<Renewed>>,
+        now: Moment,
+    ) -> Vec<Loss> {
+        let of = Asking { number: batch.number, count: batch.len(), sent: now };
+        let fates = batch.answered(answers).fates();
+        let lost =
+            fates.into_iter().filter_map(|(kept, fate)| renewals.apply(&kept, fate, &of, now)).collect();
+        renewals.check();
+        lost
+    }
+
+    fn confirmed(count: usize) -> Result<Vec<Renewed>> {
+        Ok(vec![Renewed::Renewed { token: FencingToken(1), deadline: None }; count])
+    }
+
+    fn failed() -> Result<Vec<Renewed>> {
+        Err(Error::Unavailable { store: "test".into(), why: "as planned".into() })
+    }
+
+    /// What a renewal that finds nothing at the store means for its owner.
+    fn renewed_in_vain(ending: bool) -> Vec<Loss> {
+        let (now, mut renewals) = (Moment::now(), Renewals::default());
+        let kept = lease(1, TTL, now);
+        renewals.add(Arc::clone(&kept), true, now);
+        let batch = renewals.due(now, 1).batches.pop().unwrap();
+        if ending {
+            kept.begin_end();
+        }
+        let lost = answer(&mut renewals, batch, Ok(vec![Renewed::NotHeld(None)]), now);
+        assert!(renewals.is_empty());
+        lost
+    }
+
+    #[test]
+    fn a_renewal_that_crosses_the_owners_release_is_no_loss() {
+        assert_eq!(renewed_in_vain(true), []);
+        assert_eq!(renewed_in_vain(false), [Loss::Gone]);
+    }
+
+    #[test]
+    fn leases_taken_at_once_are_not_due_at_once() {
+        let now = Moment::now();
+        let (renewals, _leases) = some(1000, now);
+        let times: Vec<_> = renewals.times.iter().map(|(time, _)| time.since(now)).collect();
+        assert!(times[0] >= TTL / 4 && times[999] <= TTL / 3, "{:?} to {:?}", times[0], times[999]);
+        assert!(times[999] - times[0] > TTL / 48, "{:?}", times[999] - times[0]);
+        // Always by the same: a run that is repeated is the same run.
+        let (again, _leases) = some(1000, now);
+        assert_eq!(renewals.times, again.times);
+    }
+
+    #[test]
+    fn batches_are_bounded_and_whatever_ends_first_is_in_the_first() {
+        let now = Moment::now();
+        let (mut renewals, _leases) = some(1000, now);
+        let short = lease(u128::MAX, TTL / 3 * 2, now);
+        renewals.add(Arc::clone(&short), false, now);
+        // All are late; the one with the shortest life is not the one with the smallest ticket, nor was it added first.
+        let late = now.after(TTL / 2);
+        let due = renewals.due(late, 3);
+        assert_eq!(due.batches.iter().map(Batch::len).collect::<Vec<_>>(), [LARGEST; 3]);
+        let first = due.batches.into_iter().next().unwrap().answered(failed()).fates();
+        assert!(Arc::ptr_eq(&first[0].0, &short));
+        renewals.check();
+    }
+
+    #[test]
+    fn those_that_are_due_soon_are_asked_for_along_with_one_that_is_due() {
+        let now = Moment::now();
+        let (mut renewals, _leases) = some(100, now);
+        let first = renewals.next_time().unwrap();
+        assert!(renewals.due(now, 9).batches.is_empty(), "before its time nothing is asked");
+        let due = renewals.due(first, 9);
+        assert_eq!(due.batches.iter().map(Batch::len).collect::<Vec<_>>(), [100]);
+        assert_eq!(renewals.due(first, 9).batches.len(), 0, "no lease is asked for twice at a time");
+        let ends: BTreeSet<_> = renewals.times.iter().map(|(time, _)| time.since(now)).collect();
+        assert_eq!(ends, [TTL].into(), "what is asked for is looked at again at its end");
+    }
+
+    #[test]
+    fn those_that_fail_together_are_asked_for_apart() {
+        let mut now = Moment::now();
+        let (mut renewals, _leases) = some(100, now);
+        let mut sizes = Vec::new();
+        for _ in 0..4 {
+            now = now.after(TTL / 4);
+            let mut due = renewals.due(now, usize::MAX);
+            sizes.push(due.batches.iter().map(Batch::len).max().unwrap_or(0));
+            for batch in due.batches.drain(..) {
+                assert_eq!(answer(&mut renewals, batch, failed(), now), []);
+            }
+            if due.over.len() == 100 {
+                break;
+            }
+        }
+        assert_eq!(sizes[1..3], [100, 12], "{sizes:?}");
+        // And together again, once they are answered.
+        let now = Moment::now();
+        let (mut renewals, _leases) = some(2, now);
+        for (size, answers) in [(2, None), (1, None), (1, Some(1)), (2, Some(2))] {
+            let time =
+                renewals.times.iter().map(|(time, _)| *time).max().unwrap().min(now.after(TTL * 2 / 3));
+            let due = renewals.due(time, 9);
+            assert_eq!(due.batches[0].len(), size);
+            for batch in due.batches {
+                let answers = answers.map_or(failed(), confirmed);
+                answer(&mut renewals, batch, answers, now);
+            }
+        }
+    }
+
+    #[test]
+    fn a_lease_whose_time_is_up_is_told_and_not_renewed() {
+        let now = Moment::now();
+        let (mut renewals, leases) = some(3, now);
+        leases[1].begin_end();
+        leases[2].lose(Loss::Released);
+        let due = renewals.due(now.after(TTL), 9);
+        assert_eq!((due.over.len(), due.batches.len()), (3, 0));
+        assert!(renewals.is_empty() && !due.more);
+    }
+
+    #[test]
+    fn who_is_late_is_told() {
+        let now = Moment::now();
+        let (mut renewals, _leases) = some(1, now);
+        assert!(renewals.due(now.after(TTL / 3), 9).late.is_empty());
+        let (mut renewals, _leases) = some(1, now);
+        assert_eq!(renewals.due(now.after(TTL * 3 / 4), 9).late.len(), 1);
+    }
+
+    #[test]
+    fn an_answer_to_an_older_question_plans_nothing() {
+        let now = Moment::now();
+        let (mut renewals, leases) = some(1, now);
+        let batch = renewals.due(now.after(TTL / 3), 9).batches.pop().unwrap();
+        leases[0].set_ttl(Ttl::new(TTL / 10));
+        let ticket = leases[0].ticket;
+        let planned = renewals.plan_anew(ticket, now).unwrap();
+        assert!(planned <= now.after(TTL / 30), "by the shorter ttl, whoever is awaited");
+        assert_eq!(answer(&mut renewals, batch, confirmed(1), now), []);
+        assert_eq!(renewals.next_time(), Some(planned));
+        assert!(leases[0].deadline().unwrap() < now.after(TTL / 5), "nor does it count");
+    }
+
+    #[test]
+    fn asking_about_all_reaches_each_in_parts() {
+        let now = Moment::now();
+        let (mut renewals, _leases) = some(2 * LOOKS as u128 + 1, now);
+        let (mut from, mut parts) = (renewals.all_due(None, now), 1);
+        while from.is_some() {
+            (from, parts) = (renewals.all_due(from, now), parts + 1);
+        }
+        assert_eq!(parts, 3);
+        assert_eq!(renewals.times.iter().filter(|(time, _)| *time <= now).count(), 2 * LOOKS + 1);
+        renewals.check();
+    }
+
+    #[test]
+    fn the_order_is_whole_whatever_happens() {
+        let mut now = Moment::now();
+        let (mut renewals, leases) = some(500, now);
+        let (mut dice, mut under_way) = (7u64, Vec::new());
+        for _ in 0..20_000 {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (what, which) = (dice >> 60, (dice >> 20) as usize % leases.len());
+            let kept = &leases[which];
+            match what {
+                0..4 => drop(renewals.add(Arc::clone(kept), what == 0, now)),
+                4 => drop(renewals.remove(kept.ticket)),
+                5 => drop(renewals.plan_anew(kept.ticket, now)),
+                6 => drop(renewals.all_due(Some(kept.ticket), now)),
+                7..10 => under_way.extend(renewals.due(now, which % 4).batches),
+                10..14 => {
+                    if let Some(batch) = under_way.pop() {
+                        let count = batch.len();
+                        let answers = if what < 13 { confirmed(count) } else { failed() };
+                        answer(&mut renewals, batch, answers, now);
+                    }
+                }
+                _ => now = now.after(Duration::from_millis(dice >> 52)),
+            }
+            renewals.check();
+        }
+    }
+}
