@@ -76,10 +76,10 @@ impl Batch {
     }
 
     /// Invariant: no lease is lost because the store cannot answer for another. After so long they are asked
-    /// for in smaller steps, while there is still time.
+    /// for in smaller steps, and at last each by itself: there is time for all of these steps.
     fn limit(&self) -> Option<Duration> {
-        let thirds = self.leases.iter().filter_map(|(kept, _)| third(kept.ttl()));
-        (self.leases.len() > 1).then(|| thirds.fold(LONGEST_TOGETHER, Duration::min))
+        let parts = self.leases.iter().filter_map(|(kept, _)| third(kept.ttl()).map(|third| third / 4));
+        (self.leases.len() > 1).then(|| parts.fold(LONGEST_TOGETHER, Duration::min))
     }
 
     /// Takes the answers in. "Unknown" is not "lost": until the deadline it is asked again.

@@ -1,11 +1,14 @@
 //! Very many leases of one client. `SOLOIST_SOAK=1` has 100,000 for minutes.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use soloist::{Lease, Moment};
+use soloist::{Client, Lease, Moment, Store};
 
 use crate::fleet::{Fleet, soon, until};
+use crate::odd::Odd;
 
 async fn none_is_lost(fleet: Fleet) {
     let soak = std::env::var_os("SOLOIST_SOAK").is_some();
@@ -47,6 +50,30 @@ async fn none_is_lost(fleet: Fleet) {
 
 fn left(lease: &Lease) -> Duration {
     lease.deadline().unwrap().since(Moment::now())
+}
+
+#[tokio::test]
+async fn keys_for_which_the_store_hangs_cost_no_others() {
+    let store = Arc::new(Odd::forgetful());
+    let ttl = Duration::from_secs(3);
+    let client = Client::builder().ttl(ttl).store(Arc::clone(&store) as Arc<dyn Store>).unwrap();
+    store.stuck.store(true, Ordering::SeqCst);
+    let (mut leases, mut stuck) = (Vec::new(), Vec::new());
+    for n in 0..520 {
+        if n % 13 == 0 {
+            stuck.push(client.lock(format!("stuck:{n}")).await.unwrap());
+        } else {
+            leases.push(client.lock(format!("well:{n}")).await.unwrap());
+        }
+    }
+    let last = Moment::now().after(2 * ttl);
+    until(|| async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!leases.iter().any(Lease::is_lost));
+        leases.iter().all(|lease| lease.deadline().unwrap() > last)
+    })
+    .await;
+    assert!(stuck.iter().all(Lease::is_lost), "they were never answered for");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,8 @@ pub struct Odd {
     inner: MemoryStore,
     /// Grants everything, and remembers nothing.
     forgetful: bool,
+    /// Whether renewals of keys that begin with `stuck` are never answered, nor others that come along with them.
+    pub stuck: AtomicBool,
     asked: Arc<Mutex<Option<Request>>>,
     left: AtomicUsize,
     carried_out: AtomicBool,
@@ -28,7 +30,8 @@ pub struct Odd {
 impl Odd {
     fn new(inner: MemoryStore, forgetful: bool) -> Self {
         let (asked, left, carried_out) = (Arc::default(), AtomicUsize::new(0), AtomicBool::new(false));
-        Odd { inner, forgetful, asked, left, carried_out }
+        let stuck = AtomicBool::new(false);
+        Odd { inner, forgetful, stuck, asked, left, carried_out }
     }
 
     /// Never answers a request, and carries it out after the first time that it is left.
@@ -84,6 +87,10 @@ impl Store for Odd {
         left
     }
     async fn renew(&self, renewals: &[Renewal]) -> Result<Vec<Renewed>> {
+        let is_stuck = |renewal: &Renewal| renewal.key.as_str().starts_with("stuck");
+        if self.stuck.load(Ordering::SeqCst) && renewals.iter().any(is_stuck) {
+            std::future::pending::<()>().await;
+        }
         if self.forgetful {
             let renewed = Renewed::Renewed { token: FencingToken(1), deadline: None };
             return Ok(vec![renewed; renewals.len()]);
