@@ -88,6 +88,8 @@ impl Batch {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
             Err(error) => vec![Err(error); self.leases.len()],
         };
+        // Who has waited for the failure has paused already.
+        let took = Moment::now().since(self.sent);
         let fate = |kept: &Kept, asked: &Asked, answer| match answer {
             Some(Ok(Renewed::Renewed { .. })) => {
                 let counts = kept.renewed(self.sent, asked);
@@ -99,10 +101,10 @@ impl Batch {
             Some(Err(Error::Closed)) => Fate::Ended(Loss::Released),
             Some(Err(error)) => {
                 observe::not_renewed(kept.subject(), &error);
-                Fate::Unknown(retry_pause(asked.renewal.ttl))
+                Fate::Unknown(retry_pause(asked.renewal.ttl).saturating_sub(took))
             }
             // A store that answers for fewer than were asked has not answered.
-            None => Fate::Unknown(retry_pause(asked.renewal.ttl)),
+            None => Fate::Unknown(retry_pause(asked.renewal.ttl).saturating_sub(took)),
         };
         let mut answers = answers.into_iter();
         let with_fate = |(kept, asked): (Arc<Kept>, Asked)| {
@@ -127,6 +129,7 @@ pub(super) fn pause(kept: &Kept) -> Option<Duration> {
     kept.may_live_longer().then(|| third - (third / 8).mul_f64(f64::from(share) / f64::from(u16::MAX)))
 }
 
+/// How long after a question that failed the next is asked.
 fn retry_pause(ttl: Ttl) -> Duration {
     let pause = ttl.duration().map_or(Duration::from_secs(1), |ttl| ttl / 20);
     pause.clamp(Duration::from_millis(5), Duration::from_secs(1))

@@ -14,7 +14,7 @@ const RENEWALS: usize = 16;
 const CLEANUPS: usize = 64;
 /// What takes longer than this counts no more: a store that answers for some keys only may never answer for
 /// others, and nothing is to wait for those.
-const PATIENCE: Duration = Duration::from_millis(250);
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Something that the keeper had under way has ended.
 pub(super) enum Ended {
