@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use soloist::protocol::{Answer, Mode, Request, Ttl, Want, Who};
 use soloist::store::local::LocalStore;
-use soloist::{Holder, Key, Result, Store, Ticket};
+use soloist::store::memory::MemoryStore;
+use soloist::{Client, Holder, Key, Result, Store, Ticket};
 
 const PARTNER: &str = "SOLOIST_SPEED_PARTNER";
 const CYCLES: u32 = 50_000;
@@ -34,6 +35,18 @@ async fn take(store: &LocalStore, request: &Request) -> Result<()> {
 
 async fn give(store: &LocalStore, request: &Request) -> Result<()> {
     store.release(&request.key, &Who::Ticket(request.ticket)).await.map(drop)
+}
+
+/// Lock and release, with the keeper's part.
+async fn client_cycles(store: impl Store) -> Result<f64> {
+    let client = Client::builder().store(std::sync::Arc::new(store))?;
+    let began = Instant::now();
+    for _ in 0..CYCLES {
+        client.lock("cycle").await?.release().await?;
+    }
+    let second = f64::from(CYCLES) / began.elapsed().as_secs_f64();
+    client.close().await;
+    Ok(second)
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -69,6 +82,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let second = f64::from(CYCLES) / began.elapsed().as_secs_f64();
     println!("acquire + release in one process: {second:.0} a second");
 
+    println!("lock + release by a client: {:.0} a second", client_cycles(store).await?);
+    println!("the same in memory: {:.0} a second", client_cycles(MemoryStore::new()).await?);
+
+    let store = LocalStore::open(Some(&path))?;
     let mut partner = std::process::Command::new(std::env::current_exe()?).env(PARTNER, &path).spawn()?;
     let mut turns = Vec::with_capacity(HAND_OVERS);
     let mut held = request("pair")?;

@@ -122,13 +122,12 @@ impl ClientBuilder {
     }
 
     /// A client on a store that is open already: one of this crate's around a connection of yours, or your
-    /// own. To be called on a tokio runtime, which the client's background task then lives on.
+    /// own. Leases are renewed from a thread of this crate's, so the verbs of a store of your own are called
+    /// there, too; see [`Store::aside`].
     ///
     /// # Errors
-    /// [`Error::EmptyName`], [`Error::LongName`], [`Error::BadDuration`] for the settings.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
+    /// [`Error::EmptyName`], [`Error::LongName`], [`Error::BadDuration`] for the settings;
+    /// [`Error::Unavailable`] when that thread cannot be started and this is no tokio runtime either.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -149,7 +148,7 @@ impl ClientBuilder {
         let ttl = limits::ttl(self.ttl)?;
         let store =
             if self.prefix.is_empty() { store } else { Arc::new(PrefixStore::new(store, &self.prefix)) };
-        let keeper = Keeper::start(Arc::clone(&store));
+        let keeper = Keeper::start(Arc::clone(&store))?;
         let (flights, max_result) = (Flights::default(), self.max_result);
         Ok(Client::new(Inner { store, keeper, flights, holder, ttl, max_result }))
     }

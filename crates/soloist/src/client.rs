@@ -136,10 +136,8 @@ impl Client {
     /// second "process" see [`MemoryStore::peer`](crate::store::memory::MemoryStore::peer).
     ///
     /// # Errors
-    /// None: the default settings are right.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
+    /// None as a rule: the default settings are right. [`Error::Unavailable`] when no thread can be started for
+    /// its leases and this is no tokio runtime either.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -618,6 +616,7 @@ impl Client {
     ///
     /// [`Lease::lost`]: crate::Lease::lost
     pub async fn close(self) {
+        // Leases are ended, and whatever was asked for is taken back: in line or just granted, answered or not.
         self.inner.keeper.close().await;
         self.store().stop_waiting().await;
         // What was released may have been handed over to a waiter of this client, which is released as well.
@@ -660,8 +659,8 @@ impl Client {
         self.inner.max_result
     }
 
-    pub(crate) fn place(&self, request: Request) -> Place {
-        Place::new(Arc::clone(self.store()), self.inner.keeper.clone(), request)
+    pub(crate) fn place(&self, request: Request, max_hold: Option<Duration>) -> Place {
+        Place::new(Arc::clone(self.store()), self.inner.keeper.clone(), request, max_hold)
     }
 
     pub(crate) fn odd_answer(&self, why: &str) -> Error {

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -151,8 +152,13 @@ impl Drop for LocalFlight {
 
 impl Baton {
     /// The place in line: the one that an earlier driver left, if it asks for the same.
-    pub(crate) fn place(&mut self, request: Request, new: impl FnOnce(Request) -> Place) -> &mut Place {
-        let left = self.place.take().filter(|place| place.asks_for(&request));
+    pub(crate) fn place(
+        &mut self,
+        request: Request,
+        max_hold: Option<Duration>,
+        new: impl FnOnce(Request) -> Place,
+    ) -> &mut Place {
+        let left = self.place.take().filter(|place| place.asks_for(&request, max_hold));
         self.place.insert(left.unwrap_or_else(|| new(request)))
     }
 

@@ -1,206 +1,214 @@
 //! The keeper: one background task a client that renews leases before they end, releases those that were
-//! dropped, gives up requests that were abandoned, and tells owners of their losses.
+//! dropped, gives up requests that were abandoned, and tells owners of their losses. All keepers of a process
+//! live on a thread of their own, so that no runtime of a user's can starve them.
 
+mod batch;
+mod book;
 mod cleanup;
+mod home;
 mod renewals;
+mod work;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
-use crate::error::Loss;
+use crate::error::{Error, Loss, Result};
 use crate::kept::Kept;
-use crate::name::{Key, Ticket};
+use crate::name::Ticket;
+use crate::observe;
 use crate::store::{Notice, Store};
-use renewals::{Batch, Renewals};
+use book::Book;
+use cleanup::{Stores, clean_up};
+use home::Home;
+use work::{Ended, Work};
 
-/// What the keeper is asked to do.
-#[derive(Debug)]
-enum Order {
-    /// Renew this lease from now on; at once, if its grant waits for a confirmation.
-    Hold { kept: Arc<Kept>, confirm: bool },
-    /// Its owner ends it himself.
-    Stop(Ticket),
-    /// It was released by its id, on this very client.
-    Ended(Ticket),
-    /// Its owner dropped it.
-    Release(Arc<Kept>),
-    /// A request was abandoned on its way.
-    Leave(Key, Ticket),
-    /// The client is closed: end every lease, those of its clones too.
-    Close,
-    /// Tell when all releases so far are done.
-    Flush(oneshot::Sender<()>),
-}
+pub(crate) use cleanup::Abandoned;
+
+/// How many notices are read in one go.
+const NOTICES: usize = 64;
 
 /// The way to a client's keeper. The keeper ends when the last of these is dropped, after it has carried
 /// out everything that it was asked to do.
 #[derive(Clone, Debug)]
-pub(crate) struct Keeper {
-    orders: mpsc::UnboundedSender<Order>,
+pub(crate) struct Keeper(Arc<Owner>);
+
+#[derive(Debug)]
+struct Owner {
+    book: Arc<Book>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.book.end();
+    }
 }
 
 impl Keeper {
-    /// Starts a keeper on the current runtime, which owns its task: when the runtime ends, the keeper does,
-    /// and leases end by their ttl.
-    pub(crate) fn start(store: Arc<dyn Store>) -> Self {
-        let (orders, inbox) = mpsc::unbounded_channel();
+    /// Starts a keeper on the thread of all keepers, or where there is none on the current runtime; that one
+    /// then owns its task: when the runtime ends, the keeper does, and leases end by their ttl.
+    pub(crate) fn start(store: Arc<dyn Store>) -> Result<Self> {
+        let book = Arc::new(Book::new());
         // Listening begins here, not in the task: a notice may come before its first poll.
         let notices = store.notices();
-        tokio::spawn(run(store, inbox, notices));
-        Keeper { orders }
+        let home = home::home().ok_or_else(|| {
+            let why =
+                "its leases cannot be renewed: no thread could be started, and this is no tokio runtime";
+            Error::Unavailable { store: store.name().into(), why: why.into() }
+        })?;
+        // The task may never be polled, when its runtime has ended: the guard comes with it.
+        let alive = Alive(Arc::clone(&book));
+        match home {
+            Home::Own(thread) => {
+                let stores = Stores { aside: store.aside(), own: store };
+                thread.spawn(run(stores, alive, notices));
+            }
+            Home::Callers(runtime) => {
+                let stores = Stores { aside: None, own: store };
+                runtime.spawn(run(stores, alive, notices));
+            }
+        }
+        Ok(Keeper(Arc::new(Owner { book })))
     }
 
-    pub(crate) fn hold(&self, kept: Arc<Kept>, confirm: bool) {
-        self.post(Order::Hold { kept, confirm });
+    /// Writes a request down before its first byte is sent: [`Error::Closed`] after [`Keeper::close`].
+    pub(crate) fn place(&self, request: Abandoned) -> Result<()> {
+        self.0.book.place(request)
     }
 
+    /// The request was answered, and holds nothing.
+    pub(crate) fn unplace(&self, ticket: Ticket) {
+        self.0.book.unplace(ticket);
+    }
+
+    /// Keeps a lease; renews it at once if its grant waits for a confirmation. [`Error::Closed`] after
+    /// [`Keeper::close`]: then it is not kept.
+    pub(crate) fn hold(&self, kept: &Arc<Kept>, confirm: bool) -> Result<()> {
+        self.0.book.hold(kept, confirm)
+    }
+
+    /// The ttl of a lease was changed.
+    pub(crate) fn plan_anew(&self, ticket: Ticket) {
+        self.0.book.plan_anew(ticket);
+    }
+
+    /// Its owner has ended it himself.
     pub(crate) fn stop(&self, ticket: Ticket) {
-        self.post(Order::Stop(ticket));
+        self.0.book.stop(ticket);
     }
 
     /// Tells the owner of a lease, if it is one of this client's, that it was released by its id.
     pub(crate) fn ended(&self, ticket: Ticket) {
-        self.post(Order::Ended(ticket));
+        self.0.book.lost(ticket, Loss::Released);
     }
 
     /// Releases in the background. Never blocks, so it may be called from a drop.
-    pub(crate) fn release(&self, kept: Arc<Kept>) {
-        self.post(Order::Release(kept));
+    pub(crate) fn release(&self, kept: &Arc<Kept>) {
+        self.0.book.release(kept);
     }
 
     /// Leaves in the background. Never blocks, so it may be called from a drop.
-    pub(crate) fn leave(&self, key: Key, ticket: Ticket) {
-        self.post(Order::Leave(key, ticket));
+    pub(crate) fn leave(&self, request: Abandoned) {
+        self.0.book.leave(request);
     }
 
-    /// Ends every lease and everything that was posted before; resolves when that is done. A lease that is
-    /// granted after this is ended at once.
+    /// Whether the client is closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.book.is_closed()
+    }
+
+    /// Resolves when the client is closed. Cancel safe.
+    pub(crate) async fn closing(&self) {
+        self.0.book.closing().await;
+    }
+
+    /// Ends every lease and every request under way, and everything that was asked for before; resolves when
+    /// that is done. Nothing is granted after this.
     pub(crate) async fn close(&self) {
-        self.post(Order::Close);
+        self.0.book.close();
         self.flush().await;
     }
 
-    /// Resolves when everything that was posted before is done or was given up.
+    /// Resolves when everything that was asked for before is done or was given up.
     pub(crate) async fn flush(&self) {
-        let (done, flushed) = oneshot::channel();
-        self.post(Order::Flush(done));
         // An error means that the keeper's runtime has ended: nothing is under way any more.
-        let _ = flushed.await;
-    }
-
-    fn post(&self, order: Order) {
-        // Fails only when the keeper's runtime has ended; then the lease ends by its ttl.
-        let _ = self.orders.send(order);
+        let _ = self.0.book.flush().await;
     }
 }
 
-/// Something that the keeper had under way has ended.
-enum Ended {
-    Renewal(Batch),
-    Cleanup(u64),
-}
+/// The keeper's task is there. Dropped with it, whoever ends it.
+struct Alive(Arc<Book>);
 
-/// What the keeper has under way.
-#[derive(Default)]
-struct Work {
-    running: FuturesUnordered<BoxFuture<'static, Ended>>,
-    /// The cleanups that are not done, numbered in the order in which they were asked for.
-    cleanups: BTreeSet<u64>,
-    asked: u64,
-    /// Who waits until every cleanup up to that number is done.
-    flushes: Vec<(u64, oneshot::Sender<()>)>,
-}
-
-impl Work {
-    fn clean_up(&mut self, cleanup: impl Future<Output = ()> + Send + 'static) {
-        self.asked += 1;
-        let number = self.asked;
-        self.cleanups.insert(number);
-        self.running.push(Box::pin(async move {
-            cleanup.await;
-            Ended::Cleanup(number)
-        }));
-    }
-
-    /// Tells whose cleanups are all done. Those that were asked for later do not keep him waiting.
-    fn tell_flushed(&mut self) {
-        let first = self.cleanups.first().copied().unwrap_or(u64::MAX);
-        for (_, flushed) in self.flushes.extract_if(.., |(number, _)| *number < first) {
-            let _ = flushed.send(());
-        }
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 
-async fn run(
-    store: Arc<dyn Store>,
-    mut inbox: mpsc::UnboundedReceiver<Order>,
-    mut notices: broadcast::Receiver<Notice>,
-) {
-    let mut notices_open = true;
-    let mut renewals = Renewals::default();
+async fn run(stores: Stores, alive: Alive, mut notices: broadcast::Receiver<Notice>) {
+    let book = &*alive.0;
     let mut work = Work::default();
-    let mut open = true;
-    let mut closed = false;
-    while open || !work.cleanups.is_empty() {
-        work.tell_flushed();
-        for batch in renewals.take_due() {
-            let store = Arc::clone(&store);
-            work.running.push(Box::pin(async move { Ended::Renewal(batch.send(&*store).await) }));
+    let mut notices_open = true;
+    loop {
+        // Invariant: each round serves what is due, what was asked for, and a share of what was told; so the
+        // order of the select below starves nobody.
+        for _ in 0..NOTICES {
+            match notices.try_recv() {
+                Ok(notice) => heard(book, Ok(notice)).await,
+                Err(TryRecvError::Lagged(missed)) => heard(book, Err(RecvError::Lagged(missed))).await,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
         }
-        let pause = renewals.next_due().unwrap_or(Duration::from_secs(3600));
+        let turn = book.turn(work.room_for_renewals(), work.room_for_cleanups());
+        if turn.end {
+            return;
+        }
+        for kept in turn.due.over.iter().filter(|kept| !kept.is_ending()) {
+            // Looks at the clock, and tells.
+            kept.loss();
+        }
+        for (kept, late) in &turn.due.late {
+            observe::renewed_late(kept.subject(), *late);
+        }
+        for batch in turn.due.batches {
+            let store = Arc::clone(stores.aside());
+            work.renew(async move { batch.send(&*store).await });
+        }
+        for (number, chore) in turn.chores {
+            work.clean_up(number, clean_up(stores.clone(), chore, turn.closing));
+        }
         tokio::select! {
             biased;
-            order = inbox.recv(), if open => match order {
-                Some(Order::Hold { kept, confirm }) if !closed => renewals.add(kept, confirm),
-                Some(Order::Hold { kept, .. }) => end(&mut work, &store, kept),
-                Some(Order::Stop(ticket)) => renewals.remove(ticket),
-                Some(Order::Ended(ticket)) => renewals.lost(ticket, Loss::Released),
-                Some(Order::Release(kept)) => {
-                    renewals.remove(kept.ticket);
-                    let store = Arc::clone(&store);
-                    work.clean_up(async move { cleanup::release(&*store, &kept).await });
-                }
-                Some(Order::Leave(key, ticket)) => {
-                    let store = Arc::clone(&store);
-                    work.clean_up(async move { cleanup::leave(&*store, &key, ticket).await });
-                }
-                Some(Order::Close) => {
-                    closed = true;
-                    renewals.take_all().into_iter().for_each(|kept| end(&mut work, &store, kept));
-                }
-                Some(Order::Flush(flushed)) => work.flushes.push((work.asked, flushed)),
-                None => open = false,
-            },
             notice = notices.recv(), if notices_open => match notice {
-                Ok(Notice::Lost(ticket, token, loss)) => renewals.told_lost(ticket, token, loss),
-                // Notices were missed: ask about every lease.
-                Ok(Notice::AskAgain) | Err(RecvError::Lagged(_)) => renewals.all_due(),
                 Err(RecvError::Closed) => notices_open = false,
+                notice => heard(book, notice).await,
             },
-            Some(ended) = work.running.next(), if !work.running.is_empty() => match ended {
-                Ended::Renewal(batch) => renewals.apply(batch),
-                Ended::Cleanup(number) => drop(work.cleanups.remove(&number)),
+            ended = work.ended() => match ended {
+                Ended::Renewal(batch) => book.apply(batch),
+                Ended::Cleanup(number) => book.done(number),
+                Ended::Slow => {}
             },
-            () = tokio::time::sleep(pause) => {}
+            () = book.woken() => {}
+            () = tokio::time::sleep(turn.pause) => {}
         }
+        // Other keepers live on this thread, too.
+        tokio::task::consume_budget().await;
     }
 }
 
-/// Ends the lease of a client that is closed. The owner is told first, so that his work stops before the
-/// next holder's may begin.
-fn end(work: &mut Work, store: &Arc<dyn Store>, kept: Arc<Kept>) {
-    if kept.loss().is_none() {
-        kept.lose(Loss::Released);
-        let store = Arc::clone(store);
-        work.clean_up(async move {
-            cleanup::end(&*store, &kept).await;
-        });
+/// What the store says about leases without being asked.
+async fn heard(book: &Book, notice: std::result::Result<Notice, RecvError>) {
+    match notice {
+        Ok(Notice::Lost(ticket, token, loss)) => book.told_lost(ticket, token, loss),
+        // Notices were missed: ask about every lease.
+        Ok(Notice::AskAgain) | Err(RecvError::Lagged(_)) => {
+            let mut from = book.all_due(None);
+            while from.is_some() {
+                tokio::task::yield_now().await;
+                from = book.all_due(from);
+            }
+        }
+        Err(RecvError::Closed) => {}
     }
 }

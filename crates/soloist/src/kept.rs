@@ -1,10 +1,11 @@
 //! A lease that is kept: what its owner and the keeper know of it together.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::clock::Moment;
 use crate::error::{Error, Loss};
@@ -24,9 +25,12 @@ pub(crate) struct Kept {
     pub(crate) token: FencingToken,
     pub(crate) holder: Holder,
     pub(crate) since: Moment,
+    /// It is not renewed beyond this.
+    until: Option<Moment>,
     life: Mutex<Life>,
     ending: AtomicBool,
-    loss: watch::Sender<Option<Loss>>,
+    /// Told when the lease is lost.
+    told: Notify,
 }
 
 #[derive(Debug)]
@@ -34,6 +38,14 @@ struct Life {
     /// What the next renewal asks for.
     ttl: Ttl,
     deadline: Option<Moment>,
+    loss: Option<Loss>,
+}
+
+/// A renewal, and the ttl that was asked for when it was made.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) renewal: Renewal,
+    ttl: Ttl,
 }
 
 impl Kept {
@@ -45,9 +57,19 @@ impl Kept {
         ttl: Ttl,
         deadline: Option<Moment>,
     ) -> Self {
-        let (life, ending) = (Mutex::new(Life { ttl, deadline }), AtomicBool::new(false));
-        let loss = watch::channel(None).0;
-        Kept { key, ticket, token, holder, since: Moment::now(), life, ending, loss }
+        let life = Mutex::new(Life { ttl, deadline, loss: None });
+        let (ending, told) = (AtomicBool::new(false), Notify::new());
+        Kept { key, ticket, token, holder, since: Moment::now(), until: None, life, ending, told }
+    }
+
+    /// The same, held for so long at most.
+    pub(crate) fn at_most(mut self, max_hold: Option<Duration>) -> Self {
+        self.until = max_hold.map(|most| self.since.after(most));
+        let until = self.until;
+        let mut life = self.life();
+        life.deadline = earlier(life.deadline, until);
+        drop(life);
+        self
     }
 
     fn life(&self) -> MutexGuard<'_, Life> {
@@ -65,9 +87,7 @@ impl Kept {
         let mut life = self.life();
         life.ttl = ttl;
         let end = ttl.duration().map(|ttl| Moment::now().after(ttl));
-        if end.is_some_and(|end| life.deadline.is_none_or(|deadline| end < deadline)) {
-            life.deadline = end;
-        }
+        life.deadline = earlier(life.deadline, end);
     }
 
     /// When the lease ends unless it is renewed; `None` is never.
@@ -75,14 +95,20 @@ impl Kept {
         self.life().deadline
     }
 
-    /// A renewal for `ttl` that was sent at `sent` has been confirmed. Answers whether it counts: it does not
-    /// if another ttl was asked for meanwhile, since the store may have carried out either of them last.
-    pub(crate) fn renewed(&self, sent: Moment, ttl: Ttl) -> bool {
+    /// Whether a renewal could make it live longer.
+    pub(crate) fn may_live_longer(&self) -> bool {
+        self.until.is_none_or(|until| self.deadline().is_none_or(|deadline| deadline < until))
+    }
+
+    /// A renewal that was sent at `sent` has been confirmed. Answers whether it counts: it does not if another
+    /// ttl was asked for meanwhile, since the store may have carried out either of them last.
+    pub(crate) fn renewed(&self, sent: Moment, asked: &Asked) -> bool {
         let mut life = self.life();
-        let counts = life.ttl == ttl;
+        let counts = life.ttl == asked.ttl;
         if counts {
             // From before sending: the store began the ttl no earlier.
-            life.deadline = ttl.duration().map(|ttl| sent.after(ttl));
+            let end = asked.renewal.ttl.duration().map(|ttl| sent.after(ttl));
+            life.deadline = earlier(end, self.until);
         }
         counts
     }
@@ -99,12 +125,12 @@ impl Kept {
 
     /// Says that the lease has ended, once.
     pub(crate) fn lose(&self, loss: Loss) {
-        let first = self.loss.send_if_modified(|lost| {
-            let first = lost.is_none();
-            lost.get_or_insert_with(|| loss.clone());
-            first
-        });
+        let mut life = self.life();
+        let first = life.loss.is_none();
+        life.loss.get_or_insert_with(|| loss.clone());
+        drop(life);
         if first {
+            self.told.notify_waiters();
             observe::lost(self.subject(), &loss);
         }
     }
@@ -114,21 +140,28 @@ impl Kept {
         if self.deadline().is_some_and(|end| Moment::now() >= end) {
             self.lose(Loss::Expired);
         }
-        self.loss.borrow().clone()
+        self.told_loss()
+    }
+
+    /// How the lease ended, if anybody has said so. Without a look at the clock.
+    pub(crate) fn told_loss(&self) -> Option<Loss> {
+        self.life().loss.clone()
     }
 
     /// Resolves when the lease has ended. Needs no keeper: it watches the deadline itself. Cancel safe.
     pub(crate) async fn lost(&self) -> Loss {
-        let mut said = self.loss.subscribe();
         loop {
+            let mut said = pin!(self.told.notified());
+            // Before the look: what is said after it is not missed.
+            said.as_mut().enable();
             if let Some(loss) = self.loss() {
                 return loss;
             }
             let left = self.deadline().map_or(SUSPEND_CHECK, |end| end.since(Moment::now()));
-            // The sender lives in self, so `changed` cannot fail; a deadline that moved is looked at again.
+            // Either way all is looked at again, a deadline that moved, too.
             tokio::select! {
                 biased;
-                _ = said.changed() => {}
+                () = said => {}
                 () = tokio::time::sleep(left.min(SUSPEND_CHECK)) => {}
             }
         }
@@ -137,8 +170,11 @@ impl Kept {
     /// Resolves when somebody has said that the lease has ended: the keeper does at its deadline. For the many,
     /// who need no clock of their own. Cancel safe.
     pub(crate) async fn told_lost(&self) {
-        // The sender lives in self, so this cannot fail.
-        let _ = self.loss.subscribe().wait_for(Option::is_some).await;
+        let mut said = pin!(self.told.notified());
+        said.as_mut().enable();
+        if self.told_loss().is_none() {
+            said.await;
+        }
     }
 
     /// As it is logged: without its ticket.
@@ -151,7 +187,26 @@ impl Kept {
         Error::Lost { key: self.key.clone(), token: self.token, loss }
     }
 
-    pub(crate) fn renewal(&self, detach: bool) -> Renewal {
-        Renewal { key: self.key.clone(), who: Who::Ticket(self.ticket), ttl: self.ttl(), detach }
+    /// A renewal, for no longer than the lease may be held.
+    pub(crate) fn renewal(&self, detach: bool) -> Asked {
+        let ttl = self.ttl();
+        let left = self.until.map(|until| until.since(Moment::now()).as_micros());
+        // At least a microsecond: a ttl of none is none. The lease has ended by itself by then.
+        let left = left.map(|left| u64::try_from(left).unwrap_or(u64::MAX).max(1));
+        let renewal = Renewal {
+            key: self.key.clone(),
+            who: Who::Ticket(self.ticket),
+            ttl: left.map_or(ttl, |left| ttl.at_most(left)),
+            detach,
+        };
+        Asked { renewal, ttl }
+    }
+}
+
+/// The earlier of two ends; `None` is never.
+fn earlier(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

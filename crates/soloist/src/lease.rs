@@ -45,9 +45,8 @@ pub struct Lease {
 }
 
 impl Lease {
-    pub(crate) fn new(kept: Kept, keeper: Keeper, store: Arc<dyn Store>, confirm: bool) -> Self {
-        let kept = Arc::new(kept);
-        keeper.hold(Arc::clone(&kept), confirm);
+    /// A lease that the keeper keeps.
+    pub(crate) fn new(kept: Arc<Kept>, keeper: Keeper, store: Arc<dyn Store>) -> Self {
         Lease { kept, keeper, store, finished: false }
     }
 
@@ -215,7 +214,7 @@ impl Lease {
         let ttl = limits::ttl(ttl)?;
         self.kept.set_ttl(ttl);
         // The keeper plans by the ttl: have it plan anew, whatever becomes of this request.
-        self.keeper.hold(Arc::clone(&self.kept), false);
+        self.keeper.plan_anew(self.kept.ticket);
         self.renew_now(false).await
     }
 
@@ -223,11 +222,11 @@ impl Lease {
         if let Some(loss) = self.kept.loss() {
             return Err(self.kept.lost_error(loss));
         }
-        let renewal = self.kept.renewal(detach);
+        let asked = self.kept.renewal(detach);
         let sent = Moment::now();
-        match self.store.renew(std::slice::from_ref(&renewal)).await?.pop() {
+        match self.store.renew(std::slice::from_ref(&asked.renewal)).await?.pop() {
             Some(Renewed::Renewed { .. }) => {
-                self.kept.renewed(sent, renewal.ttl);
+                self.kept.renewed(sent, &asked);
                 observe::renewed(self.kept.subject());
             }
             _ => self.kept.lose(Loss::Gone),
@@ -328,7 +327,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if !self.finished {
-            self.keeper.release(Arc::clone(&self.kept));
+            self.keeper.release(&self.kept);
         }
     }
 }

@@ -17,6 +17,15 @@ pub(crate) fn ttl(got: Duration) -> Result<Ttl> {
     Err(Error::BadDuration { what: "ttl", got, range })
 }
 
+/// How long to hold a lease at most: 10 ms to a year.
+pub(crate) fn max_hold(got: Duration) -> Result<Duration> {
+    if (SHORTEST_TTL..=YEAR).contains(&got) {
+        return Ok(got);
+    }
+    let range = "the longest hold is 10 ms to 366 days; leave it out to hold for as long as it takes";
+    Err(Error::BadDuration { what: "max_hold", got, range })
+}
+
 /// How long to stand in line: up to a year.
 pub(crate) fn wait(got: Duration) -> Result<Duration> {
     if got <= YEAR {

@@ -25,6 +25,7 @@ pub(crate) struct Ask {
     pub(crate) note: Result<Option<Note>>,
     pub(crate) ttl: Result<Ttl>,
     pub(crate) wait: Result<Option<Duration>>,
+    pub(crate) max_hold: Result<Option<Duration>>,
 }
 
 impl Ask {
@@ -35,12 +36,18 @@ impl Ask {
             note: Ok(None),
             ttl: Ok(client.ttl()),
             wait: Ok(None),
+            max_hold: Ok(None),
         }
     }
 
     /// The request, or the first thing that is wrong with it: told before anything is sent.
     pub(crate) fn request(self, want: Want, mode: Mode) -> Result<(Request, Option<Duration>)> {
         let (key, holder, note, ttl, wait) = (self.key?, self.holder?, self.note?, self.ttl?, self.wait?);
+        // The store ends it in time, too, should this process die first.
+        let ttl = match self.max_hold?.map(Ttl::new) {
+            Some(Ttl::Micros(most)) => ttl.at_most(most),
+            _ => ttl,
+        };
         // To wait for no time is to try.
         let mode = if mode == Mode::Line && wait == Some(Duration::ZERO) { Mode::Try } else { mode };
         let wait = if mode == Mode::Line { wait } else { None };
@@ -111,6 +118,27 @@ macro_rules! ask_options {
             self.ask.ttl = $crate::limits::ttl(ttl);
             self
         }
+
+        /// How long to hold it at most: 10 ms to a year. The lease is not renewed beyond that, so one whose
+        /// holder is stuck but alive ends all the same, as [`Loss::Expired`](crate::Loss::Expired). Default: for
+        /// as long as it takes.
+        ///
+        /// ```
+        /// # #[tokio::main(flavor = "current_thread")]
+        /// # async fn main() -> soloist::Result<()> {
+        /// # let client = soloist::Client::memory()?;
+        /// use std::time::Duration;
+        /// use soloist::Loss;
+        ///
+        /// let lease = client.lock("report:42").max_hold(Duration::from_millis(50)).await?;
+        /// assert_eq!(lease.lost().await, Loss::Expired); // though its process lives
+        /// # Ok(())
+        /// # }
+        /// ```
+        pub fn max_hold(mut self, most: std::time::Duration) -> Self {
+            self.ask.max_hold = $crate::limits::max_hold(most).map(Some);
+            self
+        }
     };
 }
 pub(crate) use ask_options;
@@ -177,9 +205,10 @@ impl<'a> IntoFuture for Lock<'a> {
     fn into_future(self) -> Self::IntoFuture {
         let Lock { client, ask, mode } = self;
         Box::pin(async move {
+            let max_hold = ask.max_hold.clone()?;
             let (request, wait) = ask.request(Want::Lock, mode)?;
             let (key, span) = (request.key.clone(), observe::lock_span(&request.key, &request.holder));
-            match client.place(request).served(wait).instrument(span).await? {
+            match client.place(request, max_hold).served(wait).instrument(span).await? {
                 Served::Lease(lease) => Ok(lease),
                 Served::Busy(now) => {
                     Err(Error::TimedOut { key, waited: Duration::ZERO, holder: Some(now.holder) })
@@ -242,9 +271,10 @@ impl<'a> IntoFuture for TryLock<'a> {
     fn into_future(self) -> Self::IntoFuture {
         let TryLock { client, ask } = self;
         Box::pin(async move {
+            let max_hold = ask.max_hold.clone()?;
             let (request, _) = ask.request(Want::Lock, Mode::Try)?;
             let span = observe::lock_span(&request.key, &request.holder);
-            match client.place(request).served(None).instrument(span).await? {
+            match client.place(request, max_hold).served(None).instrument(span).await? {
                 Served::Lease(lease) => Ok(Some(lease)),
                 Served::Busy(_) => Ok(None),
                 Served::Done(_) => Err(client.odd_answer("a lock is answered with a result")),

@@ -186,7 +186,7 @@ impl<'a> Once<'a> {
     async fn seat(self) -> Result<Seat> {
         let Once { client, ask, keep, keep_errors, on_error } = self;
         let (keep, keep_errors) = (keep?, keep_errors?);
-        let limit = ask.wait.clone()?;
+        let (limit, max_hold) = (ask.wait.clone()?, ask.max_hold.clone()?);
         let (request, wait) = ask.request(Want::Flight, Mode::Line)?;
         let (key, holder) = (request.key.clone(), request.holder.clone());
         let began = Moment::now();
@@ -211,7 +211,7 @@ impl<'a> Once<'a> {
             Turn::Drive(baton) => baton,
         };
         let left = wait.map(|wait| wait.saturating_sub(Moment::now().since(began)));
-        let place = baton.place(request, |request| client.place(request));
+        let place = baton.place(request, max_hold, |request| client.place(request, max_hold));
         let served = place.served(left).await?;
         baton.served();
         match served {

@@ -1,11 +1,14 @@
 //! A place in the line of a key: asks, waits, and leaves by itself when it is dropped.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::error::{Error, Result};
-use crate::keeper::Keeper;
+use crate::keeper::{Abandoned, Keeper};
 use crate::kept::Kept;
 use crate::lease::Lease;
 use crate::name::{Key, Ticket};
@@ -36,16 +39,26 @@ pub(crate) struct Place {
     keeper: Keeper,
     request: Request,
     began: Moment,
+    /// How long its lease is held at most.
+    max_hold: Option<Duration>,
     /// Whether the store may know of the request.
     asked: bool,
+    /// Whether an answer is owed, so that the store may carry the request out when nobody expects it.
+    unanswered: bool,
     /// Whether the store has said that the request stands in line.
     in_line: bool,
 }
 
 impl Place {
     /// Nothing is sent yet.
-    pub(crate) fn new(store: Arc<dyn Store>, keeper: Keeper, request: Request) -> Self {
-        Place { store, keeper, request, began: Moment::now(), asked: false, in_line: false }
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        keeper: Keeper,
+        request: Request,
+        max_hold: Option<Duration>,
+    ) -> Self {
+        let (began, asked, unanswered, in_line) = (Moment::now(), false, false, false);
+        Place { store, keeper, request, began, max_hold, asked, unanswered, in_line }
     }
 
     /// Asks and waits until it is served, or for so long.
@@ -53,9 +66,9 @@ impl Place {
     /// Cancel safe: dropping the future keeps the place, and this may be called again; dropping the `Place`
     /// gives it up.
     pub(crate) async fn served(&mut self, wait: Option<Duration>) -> Result<Served> {
-        let Some(limit) = wait else { return self.ask().await };
+        let Some(limit) = wait else { return self.ask_until_closed().await };
         let began = Moment::now();
-        match tokio::time::timeout(limit, self.ask()).await {
+        match tokio::time::timeout(limit, self.ask_until_closed()).await {
             Ok(served) => served,
             Err(_) if self.in_line => {
                 observe::wait_over(&self.request, self.began);
@@ -75,16 +88,43 @@ impl Place {
         let Request { key, ticket, want, .. } = &self.request;
         if *want == Want::Lock {
             let left = tokio::time::timeout(LEAVE_IN_TIME, self.store.leave(key, *ticket)).await;
-            self.asked = !matches!(left, Ok(Ok(_)));
+            if matches!(left, Ok(Ok(_))) {
+                self.settled();
+            }
         }
+    }
+
+    /// Nothing of the request is left at the store.
+    fn settled(&mut self) {
+        self.asked = false;
+        self.keeper.unplace(self.request.ticket);
+    }
+
+    /// Asks until the client is closed. Invariant: nothing is sent after that, for its end has taken back
+    /// whatever was sent before.
+    async fn ask_until_closed(&mut self) -> Result<Served> {
+        let keeper = self.keeper.clone();
+        let (mut closing, mut asking) = (pin!(keeper.closing()), pin!(self.ask()));
+        poll_fn(|cx| {
+            if keeper.is_closed() {
+                return Poll::Ready(Err(Error::Closed));
+            }
+            match asking.as_mut().poll(cx) {
+                Poll::Pending => closing.as_mut().poll(cx).map(|()| Err(Error::Closed)),
+                served => served,
+            }
+        })
+        .await
     }
 
     async fn ask(&mut self) -> Result<Served> {
         let mut late = 0;
         while late < LATE_GRANTS {
             // Before the first byte is sent: from here on a drop has something to take back.
-            self.asked = true;
+            self.keeper.place(self.abandoned(true))?;
+            (self.asked, self.unanswered) = (true, true);
             let mut reply = self.store.acquire(&self.request).await?;
+            self.unanswered = false;
             if let Answer::Queued(queued) = &reply.answer {
                 if !self.in_line {
                     observe::waiting_in_line(&self.request, queued);
@@ -96,7 +136,7 @@ impl Place {
             match reply.answer {
                 // Asking again confirms it, or finds out that the line has passed this request over.
                 Answer::Granted(grant) if self.is_late_hand_over(&reply, &grant) => {}
-                Answer::Granted(grant) => match self.lease(&reply, &grant) {
+                Answer::Granted(grant) => match self.lease(&reply, &grant)? {
                     Some(lease) => return Ok(Served::Lease(lease)),
                     None => {
                         late += 1;
@@ -104,11 +144,11 @@ impl Place {
                     }
                 },
                 Answer::Done(ref outcome) => {
-                    self.asked = false;
+                    self.settled();
                     return Ok(Served::Done(outcome.clone()));
                 }
                 Answer::Busy(holding) => {
-                    self.asked = false;
+                    self.settled();
                     return Ok(Served::Busy(holding));
                 }
                 Answer::Queued(_) => {} // a store's `wait` does not end so; asking again is safe
@@ -126,31 +166,41 @@ impl Place {
     }
 
     /// The lease of a grant, unless its ttl has passed on the way: then it is no grant.
-    fn lease(&mut self, reply: &Reply, grant: &Grant) -> Option<Lease> {
+    fn lease(&mut self, reply: &Reply, grant: &Grant) -> Result<Option<Lease>> {
         let deadline = grant.ttl.duration().map(|ttl| reply.began(grant).after(ttl));
         if deadline.is_some_and(|end| Moment::now() >= end) {
             observe::granted_too_late(&self.request, grant);
-            return None;
+            return Ok(None);
         }
         let Request { key, ticket, holder, ttl, .. } = &self.request;
         // A hand-over comes with a short ttl, which the first renewal lifts to the full one.
         let confirm = grant.ttl != *ttl;
         let kept = Kept::new((key.clone(), *ticket), grant.token, holder.clone(), *ttl, deadline);
-        observe::granted(&self.request, grant, self.began);
+        let kept = Arc::new(kept.at_most(self.max_hold));
+        // From here on the keeper has it in place of the request; a closed one takes the request back.
+        self.keeper.hold(&kept, confirm)?;
         self.asked = false;
-        Some(Lease::new(kept, self.keeper.clone(), Arc::clone(&self.store), confirm))
+        observe::granted(&self.request, grant, self.began);
+        Ok(Some(Lease::new(kept, self.keeper.clone(), Arc::clone(&self.store))))
     }
 
     /// Gives a late grant back and begins anew, as another request.
     async fn give_back(&mut self) -> Result<()> {
         self.store.leave(&self.request.key, self.request.ticket).await?;
+        self.settled();
         self.request.ticket = Ticket::mint();
         Ok(())
     }
 
+    fn abandoned(&self, unanswered: bool) -> Abandoned {
+        let Request { key, ticket, ttl, .. } = &self.request;
+        Abandoned { key: key.clone(), ticket: *ticket, ttl: *ttl, unanswered }
+    }
+
     /// Whether another request could go on with this place.
-    pub(crate) fn asks_for(&self, other: &Request) -> bool {
-        *other == Request { ticket: other.ticket, seen: other.seen, ..self.request.clone() }
+    pub(crate) fn asks_for(&self, other: &Request, max_hold: Option<Duration>) -> bool {
+        self.max_hold == max_hold
+            && *other == Request { ticket: other.ticket, seen: other.seen, ..self.request.clone() }
     }
 }
 
@@ -164,7 +214,7 @@ pub(crate) async fn timed_out(store: &dyn Store, key: &Key, waited: Duration) ->
 impl Drop for Place {
     fn drop(&mut self) {
         if self.asked {
-            self.keeper.leave(self.request.key.clone(), self.request.ticket);
+            self.keeper.leave(self.abandoned(self.unanswered));
         }
     }
 }

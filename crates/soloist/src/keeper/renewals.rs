@@ -1,283 +1,507 @@
-//! Which leases are due, and what came of asking.
+//! Which leases are due, in order. Whatever is done costs as much as there is to do, not as much as is held.
+//!
+//! Only ordered maps: no order of chance decides anything here.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::batch::{Batch, Fate, LARGEST, pause};
 use crate::clock::Moment;
-use crate::error::{Error, Loss, Result};
-use crate::kept::{Kept, SUSPEND_CHECK};
-use crate::name::{FencingToken, Ticket};
-use crate::observe;
-use crate::protocol::{Renewal, Renewed, Ttl};
-use crate::store::Store;
+use crate::error::Loss;
+use crate::kept::Kept;
+use crate::name::Ticket;
+
+/// How many leases are looked at in one go: whoever locks meanwhile waits for it.
+const LOOKS: usize = 1000;
 
 /// The leases that are kept, and when each is due.
 #[derive(Debug, Default)]
 pub(super) struct Renewals {
     leases: BTreeMap<Ticket, Entry>,
-    /// Losses of leases that are not here yet: the message about one can overtake its own grant.
-    early: VecDeque<(Ticket, FencingToken, Loss)>,
+    /// When each is to be looked at: it is due then, or at its end.
+    times: BTreeSet<(Moment, Ticket)>,
+    /// Those that are due, the one that ends first in front.
+    ready: BTreeSet<(Moment, Ticket)>,
+    /// The number of the last question.
+    asked: u64,
 }
-
-/// How long leases are asked for together at most.
-const LONGEST_TOGETHER: Duration = Duration::from_secs(10);
-
-/// How many early losses are remembered. Most are of leases that were ended by their owners.
-const MOST_EARLY: usize = 256;
 
 #[derive(Debug)]
 struct Entry {
     kept: Arc<Kept>,
-    /// `None`: not to be renewed, it never ends by itself.
+    /// `None`: not to be renewed, it never ends by itself or must not be held any longer.
     due: Option<Moment>,
-    asking: bool,
-    /// The loss that was told before the lease was here, for the store to confirm.
-    told: Option<Loss>,
-    /// Whether it is asked for by itself, since asking for it together with others failed.
-    alone: bool,
+    /// The number of the question under way.
+    asking: Option<u64>,
+    /// Where it stands in `times`, and in `ready`.
+    time: Option<Moment>,
+    ready: Option<Moment>,
+    /// With how many others it may be asked for: fewer, after that failed.
+    together: usize,
 }
 
-/// Leases that are renewed in one step.
-#[derive(Debug)]
-pub(super) struct Batch {
-    leases: Vec<(Arc<Kept>, Renewal)>,
-    sent: Moment,
-    answers: Result<Vec<Renewed>>,
-}
-
-impl Batch {
-    fn of<'a>(entries: impl Iterator<Item = &'a mut Entry>, now: Moment) -> Option<Self> {
-        let ask = |entry: &mut Entry| {
-            entry.asking = true;
-            (Arc::clone(&entry.kept), entry.kept.renewal(false))
-        };
-        let leases: Vec<_> = entries.map(ask).collect();
-        (!leases.is_empty()).then_some(Batch { leases, sent: now, answers: Ok(Vec::new()) })
-    }
-
-    /// Asks the store.
-    pub(super) async fn send(mut self, store: &dyn Store) -> Self {
-        let renewals: Vec<_> = self.leases.iter().map(|(_, renewal)| renewal.clone()).collect();
-        self.sent = Moment::now();
-        self.answers = match self.limit() {
-            None => store.renew(&renewals).await,
-            Some(limit) => tokio::time::timeout(limit, store.renew(&renewals)).await.unwrap_or_else(|_| {
-                let (store, why) = (store.name().into(), format!("no answer within {limit:?}"));
-                Err(Error::Unavailable { store, why })
-            }),
-        };
-        self
-    }
-
-    fn is_of_several(&self) -> bool {
-        self.leases.len() > 1
-    }
-
-    /// Invariant: no lease is lost because the store cannot answer for another. After so long each is asked
-    /// for by itself, while there is still time.
-    fn limit(&self) -> Option<Duration> {
-        let pauses = self.leases.iter().filter_map(|(_, renewal)| pause(renewal.ttl));
-        self.is_of_several().then(|| pauses.fold(LONGEST_TOGETHER, Duration::min))
-    }
-}
-
-/// Renewal at a third of the life: two more tries fit in before the end.
-fn pause(ttl: Ttl) -> Option<Duration> {
-    ttl.duration().map(|ttl| ttl / 3)
+/// What has come due.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    pub(super) batches: Vec<Batch>,
+    /// Their time is up; their owners are to be told.
+    pub(super) over: Vec<Arc<Kept>>,
+    /// They are renewed so late.
+    pub(super) late: Vec<(Arc<Kept>, Duration)>,
+    /// Whether there is more of it, even now.
+    pub(super) more: bool,
 }
 
 impl Renewals {
-    pub(super) fn add(&mut self, kept: Arc<Kept>, confirm: bool) {
-        let now = Moment::now();
-        // Told of this very lease; the store confirms it.
-        let early =
-            self.early.iter().position(|(ticket, token, _)| *ticket == kept.ticket && *token == kept.token);
-        let told = early.and_then(|at| self.early.remove(at)).map(|(.., loss)| loss);
-        let due = if confirm || told.is_some() { Some(now) } else { first_due(&kept, now) };
-        self.leases.insert(kept.ticket, Entry { kept, due, asking: false, told, alone: false });
+    pub(super) fn is_empty(&self) -> bool {
+        self.leases.is_empty()
     }
 
-    pub(super) fn remove(&mut self, ticket: Ticket) {
-        self.leases.remove(&ticket);
+    /// Keeps a lease from now on. Answers when it is to be looked at.
+    pub(super) fn add(&mut self, kept: Arc<Kept>, confirm: bool, now: Moment) -> Option<Moment> {
+        let due = if confirm { Some(now) } else { first_due(&kept, now) };
+        let ticket = kept.ticket;
+        self.remove(ticket);
+        let entry = Entry { kept, due, asking: None, time: None, ready: None, together: LARGEST };
+        self.leases.insert(ticket, entry);
+        self.plan(ticket)
     }
 
-    /// Invariant: a late message about an earlier grant of the same request never ends a later one.
-    pub(super) fn told_lost(&mut self, ticket: Ticket, token: FencingToken, loss: Loss) {
-        if self.leases.get(&ticket).is_some_and(|entry| entry.kept.token == token) {
-            self.lost(ticket, loss);
-            return;
-        }
-        self.early.truncate(MOST_EARLY - 1);
-        self.early.push_front((ticket, token, loss));
+    /// Plans a lease anew whose ttl was changed by its owner, who asks the store for it right now: if he is not
+    /// answered there is still time. An answer that is still awaited plans nothing any more.
+    pub(super) fn plan_anew(&mut self, ticket: Ticket, now: Moment) -> Option<Moment> {
+        self.take_out(ticket);
+        let entry = self.leases.get_mut(&ticket)?;
+        let left = entry.kept.deadline().map(|end| end.since(now) / 3);
+        let pause = pause(&entry.kept).into_iter().chain(left).min();
+        (entry.due, entry.asking) = (pause.map(|pause| now.after(pause)), None);
+        self.plan(ticket)
     }
 
-    pub(super) fn lost(&mut self, ticket: Ticket, loss: Loss) {
-        if let Some(entry) = self.leases.remove(&ticket) {
-            entry.kept.lose(loss);
-        }
+    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Arc<Kept>> {
+        self.take_out(ticket);
+        self.leases.remove(&ticket).map(|entry| entry.kept)
+    }
+
+    pub(super) fn get(&self, ticket: Ticket) -> Option<&Arc<Kept>> {
+        self.leases.get(&ticket).map(|entry| &entry.kept)
     }
 
     /// Keeps none any more.
     pub(super) fn take_all(&mut self) -> Vec<Arc<Kept>> {
-        std::mem::take(&mut self.leases).into_values().map(|entry| entry.kept).collect()
+        let leases = std::mem::take(self).leases;
+        leases.into_values().map(|entry| entry.kept).collect()
     }
 
-    /// Makes every lease due, also those that never end by themselves: they may have been taken over.
-    pub(super) fn all_due(&mut self) {
-        let now = Moment::now();
-        for entry in self.leases.values_mut() {
-            entry.due = Some(now);
-        }
-    }
-
-    /// The leases that are due now, and those that would be soon: fewer, larger steps.
-    pub(super) fn take_due(&mut self) -> Vec<Batch> {
-        let now = Moment::now();
-        self.drop_ended(now);
-        let is_due = |entry: &Entry| !entry.asking && entry.due.is_some_and(|due| due <= now);
-        if !self.leases.values().any(is_due) {
-            return Vec::new();
-        }
-        let is_soon = |entry: &&mut Entry| {
-            let ttl = entry.kept.ttl();
-            let soon = now.after(ttl.duration().unwrap_or_default() / 12);
-            let taken = !entry.asking && entry.due.is_some_and(|due| due <= soon);
-            if taken {
-                warn_if_late(entry, ttl, now);
+    /// Makes leases due whose ticket is after this one, also those that never end by themselves: they may have
+    /// been taken over. Answers from where to go on.
+    pub(super) fn all_due(&mut self, after: Option<Ticket>, now: Moment) -> Option<Ticket> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = (after.map_or(Unbounded, Excluded), Unbounded);
+        let some: Vec<_> = self.leases.range(from).take(LOOKS).map(|(ticket, _)| *ticket).collect();
+        for ticket in &some {
+            self.take_out(*ticket);
+            if let Some(entry) = self.leases.get_mut(ticket) {
+                entry.due = Some(now);
             }
-            taken
+            self.plan(*ticket);
+        }
+        some.last().copied().filter(|_| some.len() == LOOKS)
+    }
+
+    /// What is due now, in so many batches at most.
+    pub(super) fn due(&mut self, now: Moment, room: usize) -> Due {
+        let mut due = Due::default();
+        for _ in 0..LOOKS {
+            match self.times.first() {
+                Some((time, ticket)) if *time <= now => {
+                    let ticket = *ticket;
+                    self.look(ticket, now, &mut due);
+                }
+                _ => break,
+            }
+        }
+        while due.batches.len() < room {
+            let Some(batch) = self.batch(now, &mut due) else { break };
+            due.batches.push(batch);
+        }
+        let unlooked = self.times.first().is_some_and(|(time, _)| *time <= now);
+        due.more = unlooked || (due.batches.len() < room && !self.ready.is_empty());
+        due
+    }
+
+    /// When to look again at what is not due yet.
+    pub(super) fn next_time(&self) -> Option<Moment> {
+        self.times.first().map(|(time, _)| *time)
+    }
+
+    /// Plans by what came of a question. Answers how it ended, if it has.
+    pub(super) fn apply(&mut self, kept: &Arc<Kept>, fate: Fate, of: &Asking, now: Moment) -> Option<Loss> {
+        let entry = self.leases.get_mut(&kept.ticket).filter(|entry| Arc::ptr_eq(&entry.kept, kept))?;
+        if let Fate::Ended(loss) = fate {
+            self.remove(kept.ticket);
+            // Its owner, who ends it, hears from the store himself whether it was still his.
+            return (!kept.is_ending()).then_some(loss);
+        }
+        if entry.asking != Some(of.number) {
+            return None;
+        }
+        entry.asking = None;
+        (entry.due, entry.together) = match fate {
+            Fate::Unknown(pause) if of.count > 1 => (Some(now.after(pause)), of.count / 8),
+            Fate::Unknown(pause) => (Some(now.after(pause)), 1),
+            Fate::Renewed(pause) => (pause.map(|pause| of.sent.after(pause)), LARGEST),
+            Fate::Ended(_) => (None, LARGEST),
         };
-        let soon = self.leases.values_mut().filter(is_soon);
-        let (alone, together): (Vec<_>, Vec<_>) = soon.partition(|entry| entry.alone);
-        let mut batches: Vec<_> = Batch::of(together.into_iter(), now).into_iter().collect();
-        batches.extend(alone.into_iter().filter_map(|entry| Batch::of(std::iter::once(entry), now)));
-        batches
+        self.take_out(kept.ticket);
+        self.plan(kept.ticket);
+        None
     }
 
-    /// Tells the owners of leases whose time is up. What is lost is not renewed, whoever said so first.
-    fn drop_ended(&mut self, now: Moment) {
-        self.leases.retain(|_, Entry { kept, .. }| match kept.is_ending() {
-            // Who ends it has stopped its work, and hears from the store what came of that.
-            true => kept.deadline().is_none_or(|end| end > now),
-            false => kept.loss().is_none(),
-        });
-    }
-
-    /// How long until something is due. Short while leases are held, for a suspend that no timer notices.
-    pub(super) fn next_due(&self) -> Option<Duration> {
-        let now = Moment::now();
-        let times = self.leases.values().flat_map(|entry| {
-            let due = if entry.asking { None } else { entry.due };
-            due.into_iter().chain(entry.kept.deadline())
-        });
-        times.min().map(|time| time.since(now).min(SUSPEND_CHECK))
-    }
-
-    /// Takes the answers in. "Unknown" is not "lost": until the deadline it is asked again.
-    pub(super) fn apply(&mut self, batch: Batch) {
-        let now = Moment::now();
-        let several = batch.is_of_several();
-        let answers = match batch.answers {
-            Ok(answers) => answers.into_iter().map(Ok).collect(),
-            Err(error) => vec![Err(error); batch.leases.len()],
-        };
-        for ((kept, renewal), answer) in batch.leases.into_iter().zip(answers) {
-            let Some(entry) = self.leases.get_mut(&kept.ticket) else {
-                continue; // released meanwhile
-            };
-            entry.asking = false;
-            match answer {
-                Ok(Renewed::Renewed { .. }) => {
-                    let counts = kept.renewed(batch.sent, renewal.ttl);
-                    let pause = if counts { pause(kept.ttl()) } else { Some(Duration::ZERO) };
-                    entry.due = pause.map(|pause| batch.sent.after(pause));
-                    (entry.told, entry.alone) = (None, false);
-                    observe::renewed(kept.subject());
-                }
-                // Its owner, who ends it, hears from the store himself whether it was still his.
-                Ok(Renewed::NotHeld(_)) if kept.is_ending() => self.remove(kept.ticket),
-                Ok(Renewed::NotHeld(_)) => {
-                    let loss = entry.told.take().unwrap_or(Loss::Gone);
-                    self.lost(kept.ticket, loss);
-                }
-                // The session has ended, and with it whatever was held in it.
-                Err(Error::Closed) => self.lost(kept.ticket, Loss::Released),
-                Err(error) => {
-                    entry.alone |= several;
-                    entry.due = Some(now.after(retry_pause(&kept, renewal.ttl, &error)));
-                }
+    /// Takes it out of the order, but not out of what is kept.
+    fn take_out(&mut self, ticket: Ticket) {
+        if let Some(entry) = self.leases.get_mut(&ticket) {
+            if let Some(time) = entry.time.take() {
+                self.times.remove(&(time, ticket));
+            }
+            if let Some(end) = entry.ready.take() {
+                self.ready.remove(&(end, ticket));
             }
         }
     }
+
+    /// Puts it where it is looked at next: it was taken out before.
+    fn plan(&mut self, ticket: Ticket) -> Option<Moment> {
+        let entry = self.leases.get_mut(&ticket)?;
+        let waits = entry.asking.is_some() || entry.ready.is_some();
+        let due = entry.due.filter(|_| !waits);
+        entry.time = due.into_iter().chain(entry.kept.deadline()).min();
+        self.times.extend(entry.time.map(|time| (time, ticket)));
+        entry.time
+    }
+
+    /// Looks at a lease whose time has come.
+    fn look(&mut self, ticket: Ticket, now: Moment, due: &mut Due) {
+        if let Some(entry) = self.leases.get_mut(&ticket) {
+            let end = entry.kept.deadline();
+            if end.is_some_and(|end| end <= now) || is_over(&entry.kept) {
+                due.over.extend(self.remove(ticket));
+                return;
+            }
+            if let Some(time) = entry.time.take() {
+                self.times.remove(&(time, ticket));
+            }
+            if entry.asking.is_none() && entry.ready.is_none() && entry.due.is_some_and(|due| due <= now) {
+                let end = end.unwrap_or(now.after(Duration::MAX));
+                entry.ready = Some(end);
+                self.ready.insert((end, ticket));
+            }
+        }
+        self.plan(ticket);
+    }
+
+    /// The next leases to be asked for together: those that are due, in the order of their ends, and those that
+    /// would be soon: fewer, larger steps.
+    fn batch(&mut self, now: Moment, due: &mut Due) -> Option<Batch> {
+        let mut together = LARGEST;
+        let mut some = Vec::new();
+        for (_, ticket) in &self.ready {
+            let with = self.leases.get(ticket).map_or(1, |entry| entry.together.max(1));
+            if some.len() >= together.min(with) {
+                break;
+            }
+            together = together.min(with);
+            some.push(*ticket);
+        }
+        if !some.is_empty() && some.len() < together {
+            let left = together - some.len();
+            let soon = self.times.iter().take(2 * LARGEST).filter(|(_, ticket)| {
+                self.leases.get(ticket).is_some_and(|entry| entry.together >= together && entry.is_soon(now))
+            });
+            some.extend(soon.map(|(_, ticket)| *ticket).take(left));
+        }
+        let mut leases = Vec::with_capacity(some.len());
+        for ticket in some {
+            self.take_out(ticket);
+            if self.leases.get(&ticket).is_some_and(|entry| is_over(&entry.kept)) {
+                due.over.extend(self.remove(ticket));
+                continue;
+            }
+            let Some(entry) = self.leases.get_mut(&ticket) else { continue };
+            entry.asking = Some(self.asked + 1);
+            due.late.extend(entry.lateness(now).map(|late| (Arc::clone(&entry.kept), late)));
+            leases.push(Arc::clone(&entry.kept));
+            self.plan(ticket);
+        }
+        if leases.is_empty() {
+            return None;
+        }
+        self.asked += 1;
+        Some(Batch::new(leases, self.asked, now))
+    }
+
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let placed = |at: fn(&Entry) -> Option<Moment>| {
+            self.leases
+                .iter()
+                .filter_map(|(ticket, entry)| Some((at(entry)?, *ticket)))
+                .collect::<BTreeSet<_>>()
+        };
+        assert_eq!(self.times, placed(|entry| entry.time));
+        assert_eq!(self.ready, placed(|entry| entry.ready));
+    }
+}
+
+/// What an answer is the answer to.
+#[derive(Debug)]
+pub(super) struct Asking {
+    pub(super) number: u64,
+    pub(super) count: usize,
+    pub(super) sent: Moment,
+}
+
+impl Entry {
+    /// Whether it may be renewed along with others that are due.
+    fn is_soon(&self, now: Moment) -> bool {
+        let slack = self.kept.ttl().duration().unwrap_or_default() / 12;
+        self.asking.is_none() && self.ready.is_none() && self.due.is_some_and(|due| due <= now.after(slack))
+    }
+
+    /// By how much it is late, if that is worth a word.
+    fn lateness(&self, now: Moment) -> Option<Duration> {
+        let late = now.since(self.due?);
+        self.kept.ttl().duration().is_some_and(|ttl| late > ttl / 3).then_some(late)
+    }
+}
+
+/// What is lost is not renewed, whoever said so first. Who ends it has stopped its work, and hears from the
+/// store what came of that.
+fn is_over(kept: &Kept) -> bool {
+    !kept.is_ending() && kept.told_loss().is_some()
 }
 
 /// When a lease is renewed first: as far from its end as later on, however late its grant was heard.
 fn first_due(kept: &Kept, now: Moment) -> Option<Moment> {
-    let pause = pause(kept.ttl())?;
-    let left = kept.deadline().map_or(pause * 3, |end| end.since(now));
-    Some(now.after(left.saturating_sub(pause * 2).min(pause)))
-}
-
-fn retry_pause(kept: &Kept, ttl: Ttl, error: &Error) -> Duration {
-    observe::not_renewed(kept.subject(), error);
-    let pause = ttl.duration().map_or(Duration::from_secs(1), |ttl| ttl / 20);
-    pause.clamp(Duration::from_millis(5), Duration::from_secs(1))
-}
-
-fn warn_if_late(entry: &Entry, ttl: Ttl, now: Moment) {
-    let late = entry.due.map_or(Duration::ZERO, |due| now.since(due));
-    if ttl.duration().is_some_and(|ttl| late > ttl / 3) {
-        observe::renewed_late(entry.kept.subject(), late);
-    }
+    let pause = pause(kept)?;
+    let ttl = kept.ttl().duration()?;
+    let left = kept.deadline().map_or(ttl, |end| end.since(now));
+    Some(now.after(left.saturating_sub(ttl - pause).min(pause)))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::name::{Holder, Key};
+    use crate::error::{Error, Result};
+    use crate::name::{FencingToken, Holder, Key};
+    use crate::protocol::{Renewed, Ttl};
 
-    /// A lease whose renewal finds nothing at the store.
-    fn renewed_in_vain(ending: bool) -> Arc<Kept> {
-        let (key, holder, ttl) = (Key::new("k").unwrap(), Holder::new("h").unwrap(), Ttl::Micros(30_000_000));
-        let kept = Kept::new((key, Ticket::from_u128(1)), FencingToken(1), holder, ttl, None);
-        let (kept, mut renewals) = (Arc::new(kept), Renewals::default());
-        renewals.add(Arc::clone(&kept), true);
-        let mut batch = renewals.take_due().pop().unwrap();
+    const TTL: Duration = Duration::from_secs(30);
+
+    fn lease(ticket: u128, ttl: Duration, now: Moment) -> Arc<Kept> {
+        let (key, holder) = (Key::new("k").unwrap(), Holder::new("h").unwrap());
+        let ticket = (key, Ticket::from_u128(ticket));
+        Arc::new(Kept::new(ticket, FencingToken(1), holder, Ttl::new(ttl), Some(now.after(ttl))))
+    }
+
+    fn some(count: u128, now: Moment) -> (Renewals, Vec<Arc<Kept>>) {
+        let mut renewals = Renewals::default();
+        let leases: Vec<_> = (0..count).map(|n| lease(n * 997, TTL, now)).collect();
+        for kept in &leases {
+            renewals.add(Arc::clone(kept), false, now);
+        }
+        (renewals, leases)
+    }
+
+    /// Takes an answer in. Answers who lost its lease.
+    fn answer(
+        renewals: &mut Renewals,
+        batch: Batch,
+        answers: Result<Vec<Renewed>>,
+        now: Moment,
+    ) -> Vec<Loss> {
+        let of = Asking { number: batch.number, count: batch.len(), sent: now };
+        let fates = batch.answered(answers).fates();
+        let lost =
+            fates.into_iter().filter_map(|(kept, fate)| renewals.apply(&kept, fate, &of, now)).collect();
+        renewals.check();
+        lost
+    }
+
+    fn confirmed(count: usize) -> Result<Vec<Renewed>> {
+        Ok(vec![Renewed::Renewed { token: FencingToken(1), deadline: None }; count])
+    }
+
+    fn failed() -> Result<Vec<Renewed>> {
+        Err(Error::Unavailable { store: "test".into(), why: "as planned".into() })
+    }
+
+    /// What a renewal that finds nothing at the store means for its owner.
+    fn renewed_in_vain(ending: bool) -> Vec<Loss> {
+        let (now, mut renewals) = (Moment::now(), Renewals::default());
+        let kept = lease(1, TTL, now);
+        renewals.add(Arc::clone(&kept), true, now);
+        let batch = renewals.due(now, 1).batches.pop().unwrap();
         if ending {
             kept.begin_end();
         }
-        batch.answers = Ok(vec![Renewed::NotHeld(None)]);
-        renewals.apply(batch);
-        assert!(renewals.leases.is_empty());
-        kept
-    }
-
-    #[test]
-    fn a_late_word_of_an_earlier_grant_does_not_end_a_later_one() {
-        let (key, holder, ttl) = (Key::new("k").unwrap(), Holder::new("h").unwrap(), Ttl::Micros(30_000_000));
-        let ticket = Ticket::from_u128(1);
-        let grant = |token| {
-            let kept = Kept::new((key.clone(), ticket), FencingToken(token), holder.clone(), ttl, None);
-            Arc::new(kept)
-        };
-        let (before, here, after) = (FencingToken(6), FencingToken(7), FencingToken(8));
-        let mut renewals = Renewals::default();
-        renewals.told_lost(ticket, before, Loss::Released);
-        let kept = grant(here.0);
-        renewals.add(Arc::clone(&kept), false);
-        renewals.told_lost(ticket, before, Loss::Released);
-        renewals.told_lost(ticket, after, Loss::Released);
-        assert_eq!(kept.loss(), None);
-        assert!(renewals.take_due().is_empty(), "nor is it asked for before its time");
-        renewals.told_lost(ticket, here, Loss::Released);
-        assert_eq!(kept.loss(), Some(Loss::Released));
+        let lost = answer(&mut renewals, batch, Ok(vec![Renewed::NotHeld(None)]), now);
+        assert!(renewals.is_empty());
+        lost
     }
 
     #[test]
     fn a_renewal_that_crosses_the_owners_release_is_no_loss() {
-        assert_eq!(renewed_in_vain(true).loss(), None);
-        assert_eq!(renewed_in_vain(false).loss(), Some(Loss::Gone));
+        assert_eq!(renewed_in_vain(true), []);
+        assert_eq!(renewed_in_vain(false), [Loss::Gone]);
+    }
+
+    #[test]
+    fn leases_taken_at_once_are_not_due_at_once() {
+        let now = Moment::now();
+        let (renewals, _leases) = some(1000, now);
+        let times: Vec<_> = renewals.times.iter().map(|(time, _)| time.since(now)).collect();
+        assert!(times[0] >= TTL / 4 && times[999] <= TTL / 3, "{:?} to {:?}", times[0], times[999]);
+        assert!(times[999] - times[0] > TTL / 48, "{:?}", times[999] - times[0]);
+        // Always by the same: a run that is repeated is the same run.
+        let (again, _leases) = some(1000, now);
+        assert_eq!(renewals.times, again.times);
+    }
+
+    #[test]
+    fn batches_are_bounded_and_whatever_ends_first_is_in_the_first() {
+        let now = Moment::now();
+        let (mut renewals, _leases) = some(1000, now);
+        let short = lease(u128::MAX, TTL / 3 * 2, now);
+        renewals.add(Arc::clone(&short), false, now);
+        // All are late; the one with the shortest life is not the one with the smallest ticket, nor was it added first.
+        let late = now.after(TTL / 2);
+        let due = renewals.due(late, 3);
+        assert_eq!(due.batches.iter().map(Batch::len).collect::<Vec<_>>(), [LARGEST; 3]);
+        let first = due.batches.into_iter().next().unwrap().answered(failed()).fates();
+        assert!(Arc::ptr_eq(&first[0].0, &short));
+        renewals.check();
+    }
+
+    #[test]
+    fn those_that_are_due_soon_are_asked_for_along_with_one_that_is_due() {
+        let now = Moment::now();
+        let (mut renewals, _leases) = some(100, now);
+        let first = renewals.next_time().unwrap();
+        assert!(renewals.due(now, 9).batches.is_empty(), "before its time nothing is asked");
+        let due = renewals.due(first, 9);
+        assert_eq!(due.batches.iter().map(Batch::len).collect::<Vec<_>>(), [100]);
+        assert_eq!(renewals.due(first, 9).batches.len(), 0, "no lease is asked for twice at a time");
+        let ends: BTreeSet<_> = renewals.times.iter().map(|(time, _)| time.since(now)).collect();
+        assert_eq!(ends, [TTL].into(), "what is asked for is looked at again at its end");
+    }
+
+    #[test]
+    fn those_that_fail_together_are_asked_for_apart() {
+        let mut now = Moment::now();
+        let (mut renewals, _leases) = some(100, now);
+        let mut sizes = Vec::new();
+        for _ in 0..4 {
+            now = now.after(TTL / 4);
+            let mut due = renewals.due(now, usize::MAX);
+            sizes.push(due.batches.iter().map(Batch::len).max().unwrap_or(0));
+            for batch in due.batches.drain(..) {
+                assert_eq!(answer(&mut renewals, batch, failed(), now), []);
+            }
+            if due.over.len() == 100 {
+                break;
+            }
+        }
+        assert_eq!(sizes[1..3], [100, 12], "{sizes:?}");
+        // And together again, once they are answered.
+        let now = Moment::now();
+        let (mut renewals, _leases) = some(2, now);
+        for (size, answers) in [(2, None), (1, None), (1, Some(1)), (2, Some(2))] {
+            let time =
+                renewals.times.iter().map(|(time, _)| *time).max().unwrap().min(now.after(TTL * 2 / 3));
+            let due = renewals.due(time, 9);
+            assert_eq!(due.batches[0].len(), size);
+            for batch in due.batches {
+                let answers = answers.map_or(failed(), confirmed);
+                answer(&mut renewals, batch, answers, now);
+            }
+        }
+    }
+
+    #[test]
+    fn a_lease_whose_time_is_up_is_told_and_not_renewed() {
+        let now = Moment::now();
+        let (mut renewals, leases) = some(3, now);
+        leases[1].begin_end();
+        leases[2].lose(Loss::Released);
+        let due = renewals.due(now.after(TTL), 9);
+        assert_eq!((due.over.len(), due.batches.len()), (3, 0));
+        assert!(renewals.is_empty() && !due.more);
+    }
+
+    #[test]
+    fn who_is_late_is_told() {
+        let now = Moment::now();
+        let (mut renewals, _leases) = some(1, now);
+        assert!(renewals.due(now.after(TTL / 3), 9).late.is_empty());
+        let (mut renewals, _leases) = some(1, now);
+        assert_eq!(renewals.due(now.after(TTL * 3 / 4), 9).late.len(), 1);
+    }
+
+    #[test]
+    fn an_answer_to_an_older_question_plans_nothing() {
+        let now = Moment::now();
+        let (mut renewals, leases) = some(1, now);
+        let batch = renewals.due(now.after(TTL / 3), 9).batches.pop().unwrap();
+        leases[0].set_ttl(Ttl::new(TTL / 10));
+        let ticket = leases[0].ticket;
+        let planned = renewals.plan_anew(ticket, now).unwrap();
+        assert!(planned <= now.after(TTL / 30), "by the shorter ttl, whoever is awaited");
+        assert_eq!(answer(&mut renewals, batch, confirmed(1), now), []);
+        assert_eq!(renewals.next_time(), Some(planned));
+        assert!(leases[0].deadline().unwrap() < now.after(TTL / 5), "nor does it count");
+    }
+
+    #[test]
+    fn asking_about_all_reaches_each_in_parts() {
+        let now = Moment::now();
+        let (mut renewals, _leases) = some(2 * LOOKS as u128 + 1, now);
+        let (mut from, mut parts) = (renewals.all_due(None, now), 1);
+        while from.is_some() {
+            (from, parts) = (renewals.all_due(from, now), parts + 1);
+        }
+        assert_eq!(parts, 3);
+        assert_eq!(renewals.times.iter().filter(|(time, _)| *time <= now).count(), 2 * LOOKS + 1);
+        renewals.check();
+    }
+
+    #[test]
+    fn the_order_is_whole_whatever_happens() {
+        let mut now = Moment::now();
+        let (mut renewals, leases) = some(500, now);
+        let (mut dice, mut under_way) = (7u64, Vec::new());
+        for _ in 0..20_000 {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (what, which) = (dice >> 60, (dice >> 20) as usize % leases.len());
+            let kept = &leases[which];
+            match what {
+                0..4 => drop(renewals.add(Arc::clone(kept), what == 0, now)),
+                4 => drop(renewals.remove(kept.ticket)),
+                5 => drop(renewals.plan_anew(kept.ticket, now)),
+                6 => drop(renewals.all_due(Some(kept.ticket), now)),
+                7..10 => under_way.extend(renewals.due(now, which % 4).batches),
+                10..14 => {
+                    if let Some(batch) = under_way.pop() {
+                        let count = batch.len();
+                        let answers = if what < 13 { confirmed(count) } else { failed() };
+                        answer(&mut renewals, batch, answers, now);
+                    }
+                }
+                _ => now = now.after(Duration::from_millis(dice >> 52)),
+            }
+            renewals.check();
+        }
     }
 }

@@ -15,6 +15,7 @@ mod url;
 mod waiting;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -145,6 +146,13 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Dropped in flight, the request may be held or in line: ask again, or [leave](Store::leave).
     async fn acquire(&self, request: &Request) -> Result<Reply>;
 
+    /// How long a request whose future was dropped, or failed without an answer, may still be carried out. A request
+    /// that was left before that may be held, or stand in line, until it is left again. Zero where a store carries
+    /// out what it is asked while it is asked.
+    fn settles(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Waits until a request that stands in line is served: [`Answer::Granted`] or [`Answer::Done`].
     /// `standing` is the answer that put it there.
     ///
@@ -222,6 +230,14 @@ pub trait Store: Debug + Send + Sync + 'static {
     async fn examine(&self, ttl: Duration) -> Result<Vec<Finding>> {
         let _ = ttl;
         Ok(Vec::new())
+    }
+
+    /// The same session over connections of its own, which open when they are first used, on the runtime that uses
+    /// them. A client renews its leases, releases dropped ones and leaves over these, from a thread of its own: no
+    /// blocked or ended runtime of the caller's holds that up. `None` where the store itself can be asked from
+    /// any runtime, whatever becomes of the one that opened it.
+    fn aside(&self) -> Option<Arc<dyn Store>> {
+        None
     }
 
     /// What the store says about leases without being asked.

@@ -132,6 +132,15 @@ impl Store for PrefixStore {
         self.inner.examine(ttl).await
     }
 
+    fn settles(&self) -> Duration {
+        self.inner.settles()
+    }
+
+    fn aside(&self) -> Option<Arc<dyn Store>> {
+        let inner = self.inner.aside()?;
+        Some(Arc::new(PrefixStore { inner, prefix: Arc::clone(&self.prefix) }))
+    }
+
     fn leases_end_with_sessions(&self) -> bool {
         self.inner.leases_end_with_sessions()
     }

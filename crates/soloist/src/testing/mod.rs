@@ -13,7 +13,8 @@
 //! [`SecondProcess`] is the test binary once more, to be frozen past its ttl and woken, or killed.
 //!
 //! **Virtual time.** [`simulate`] runs a program on a clock that jumps from timer to timer, with ids and chance from
-//! a seed: the same seed is the same run.
+//! a seed: the same seed is the same run. [`keepers_here`] has leases renewed on the test's own runtime, as all of
+//! them are there.
 //!
 //! **Histories.** A [`Recorder`] writes what callers asked, heard and believed; a [`Checker`] reads that and says
 //! which [promise](Invariant) was broken, with the lines that show it.
@@ -28,6 +29,7 @@ mod checker;
 mod faulty_store;
 mod faulty_wire;
 mod history;
+pub(crate) mod keepers;
 mod pid;
 mod recording;
 mod redis_server;
@@ -45,6 +47,7 @@ pub use checker::{Checker, Invariant, Violation};
 pub use faulty_store::FaultyStore;
 pub use faulty_wire::FaultyWire;
 pub use history::{At, End, Gave, History, Op, Record, Recorder, Said, What};
+pub use keepers::keepers_here;
 pub use recording::RecordingStore;
 pub use redis_server::{RedisServer, free_port};
 pub use second_process::{SecondProcess, hears, role, says};

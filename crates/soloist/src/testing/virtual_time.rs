@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::clock::driven;
 use crate::random::{Dice, seeded};
+use crate::testing::keepers_here;
 
 /// While it lives, this thread's [`Moment`](crate::Moment) follows tokio's clock, which a test can pause, and
 /// tickets, sessions and pauses come from a seed. A store's [real clock](crate::store::memory::StoreClock::real) that
@@ -43,6 +44,8 @@ impl VirtualTime {
     pub fn start(seed: u64) -> Self {
         assert!(driven::start(), "there is one VirtualTime on this thread already");
         seeded::set(Some(Dice::new(seed)));
+        // The thread of all keepers has another clock.
+        keepers_here(true);
         VirtualTime { _here: PhantomData }
     }
 
@@ -56,6 +59,7 @@ impl Drop for VirtualTime {
     fn drop(&mut self) {
         driven::stop();
         seeded::set(None);
+        keepers_here(false);
     }
 }
 

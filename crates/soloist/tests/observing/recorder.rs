@@ -33,6 +33,8 @@ pub struct Recorder {
 impl Recorder {
     /// Listens to this thread until the guard is dropped.
     pub fn listen() -> (Self, DefaultGuard) {
+        // What is heard is what this thread says: the keepers have to be on it.
+        soloist::testing::keepers_here(true);
         let recorder = Recorder::default();
         let guard = tracing::subscriber::set_default(recorder.clone());
         (recorder, guard)

@@ -1,11 +1,12 @@
 //! The connection that carries the verbs, and their repetition over its failures.
 
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisResult, Value};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
@@ -22,7 +23,10 @@ use crate::store::hub::Hub;
 /// The connection, kept up by a task.
 pub(super) struct Link {
     seat: Seat,
-    keeper: JoinHandle<()>,
+    /// The task that keeps it up.
+    keeper: OnceLock<JoinHandle<()>>,
+    /// Where the verbs go, for a link beside that one, which opens when it is first used.
+    beside: Option<Seat>,
 }
 
 /// What a verb got.
@@ -43,7 +47,14 @@ impl Link {
     pub(super) async fn connect(nodes: Arc<Nodes>, hub: Arc<Hub>) -> Result<Self> {
         let found = nodes.first().await.map_err(|failed| failed.error)?;
         let seat = Seat::new(nodes, found);
-        Ok(Link { keeper: tokio::spawn(keep_up(seat.clone(), hub)), seat })
+        let keeper = tokio::spawn(keep_up(seat.clone(), hub)).into();
+        Ok(Link { seat, keeper, beside: None })
+    }
+
+    /// A link beside this one that goes to the same node. It opens when it is first used, on the runtime that
+    /// uses it, and needs no other.
+    pub(super) fn aside(&self) -> Self {
+        Link { seat: self.seat.beside(), keeper: OnceLock::new(), beside: Some(self.seat.clone()) }
     }
 
     /// Where the verbs go.
@@ -81,6 +92,9 @@ impl Link {
         let give_up = Instant::now() + self.seat.nodes().options.give_up;
         let mut backoff = Backoff::new();
         let mut unsure = None;
+        if let Some(verbs) = &self.beside {
+            self.keeper.get_or_init(|| tokio::spawn(keep_up_beside(self.seat.clone(), verbs.clone())));
+        }
         loop {
             let (generation, connection) = self.seat.up(give_up).await?;
             let sent = Moment::now();
@@ -129,7 +143,9 @@ impl Link {
 
     /// Ends the connection; everybody who waits for it is told.
     pub(super) fn close(&self) {
-        self.keeper.abort();
+        if let Some(keeper) = self.keeper.get() {
+            keeper.abort();
+        }
         self.seat.close();
     }
 }
@@ -180,6 +196,60 @@ async fn keep_up(seat: Seat, hub: Arc<Hub>) {
         }
         observe::connected_again(&seat.nodes().store, "verbs");
         hub.look_all(true);
+    }
+}
+
+/// Keeps a connection up beside the one for the verbs: at the same node, or where that one cannot be had at the
+/// primary, wherever it is by now; whoever moves the verbs may be blocked. It hears nothing, so nobody asks again
+/// for its sake.
+async fn keep_up_beside(seat: Seat, verbs: Seat) {
+    let (mut generation, mut backoff) = (0, Backoff::new());
+    let mut moves = verbs.subscribe();
+    while !seat.is_closed() {
+        let there = verbs.at(&moves.borrow_and_update());
+        let found = match there {
+            Some(node) if seat.nodes().several() => match seat.nodes().at(node).await {
+                Ok(found) => Ok(found),
+                Err(_) => seat.nodes().again().await,
+            },
+            _ => seat.nodes().again().await,
+        };
+        match found {
+            Ok((node, connection)) => {
+                generation += 1;
+                seat.change(State::Up { generation, node, connection });
+                if generation > 1 {
+                    observe::connected_again(&seat.nodes().store, seat.carries);
+                }
+                backoff = Backoff::new();
+                let mut states = seat.subscribe();
+                let lost = states.wait_for(|state| !matches!(state, State::Up { .. }));
+                tokio::select! {
+                    biased;
+                    _ = lost => {}
+                    () = moved(&verbs, &mut moves, node) => {
+                        seat.lost(generation, seat.unavailable("the verbs go to another node".into()));
+                    }
+                }
+            }
+            Err(failed) => {
+                observe::not_connected(&seat.nodes().store, seat.carries, &failed.error);
+                seat.change(State::Down { told: failed.kind == Kind::Never, error: failed.later() });
+            }
+        }
+        backoff.pause().await;
+    }
+}
+
+/// Returns when the verbs have moved to another node than this.
+async fn moved(verbs: &Seat, moves: &mut watch::Receiver<State>, from: usize) {
+    loop {
+        if moves.changed().await.is_err() {
+            pending().await // the store is being dropped, and this task with it
+        }
+        if verbs.at(&moves.borrow_and_update()).is_some_and(|node| node != from) {
+            return;
+        }
     }
 }
 

@@ -46,6 +46,7 @@ pub(super) struct Listener {
     /// At which node it hears.
     up: watch::Receiver<Option<usize>>,
     seat: Seat,
+    hub: Arc<Hub>,
     wishes: mpsc::UnboundedSender<Wish>,
     task: JoinHandle<()>,
 }
@@ -68,10 +69,11 @@ impl Listener {
         let (up, is_up) = watch::channel(None);
         let (wishes, wished) = mpsc::unbounded_channel();
         let events = broadcast::Sender::new(EVENTS_KEPT);
-        let ear = Ear { seat: seat.clone(), session, hub, up, wishes: wished, events, watching: false };
+        let (told, seat) = (Arc::clone(&hub), seat.clone());
+        let ear = Ear { seat: seat.clone(), session, hub: told, up, wishes: wished, events, watching: false };
         let (node, pubsub) = ear.open().await.map_err(|failed| failed.error)?;
         ear.up.send_replace(Some(node));
-        Ok(Listener { up: is_up, seat: seat.clone(), wishes, task: tokio::spawn(ear.listen(node, pubsub)) })
+        Ok(Listener { up: is_up, seat, hub, wishes, task: tokio::spawn(ear.listen(node, pubsub)) })
     }
 
     /// Waits, but not longer than this, until wake-ups are heard at the node that the verbs go to: who joins the
@@ -122,6 +124,8 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.task.abort();
+        // Nobody hears any more: whoever waits is told.
+        self.hub.close();
     }
 }
 

@@ -1,6 +1,6 @@
 //! One Redis or Valkey server (>= 6.2), or whichever of several is the primary. The state of a key stands there,
 //! the machine runs there in Lua (`lua/*.lua`), on that server's clock. Two connections a store, however many
-//! keys and waiters: one carries the verbs, one hears.
+//! keys and waiters: one carries the verbs, one hears. A third renews, from when there is something to renew.
 
 mod address;
 mod answer;
@@ -77,9 +77,11 @@ pub struct RedisStore {
     name: Arc<str>,
     session: Session,
     hub: Arc<Hub>,
-    link: Link,
-    listener: Listener,
-    scripts: Scripts,
+    link: Arc<Link>,
+    /// What [`Store::aside`] uses.
+    aside: Arc<Link>,
+    listener: Arc<Listener>,
+    scripts: Arc<Scripts>,
     options: RedisOptions,
     /// Whether a test drives the clock; then all keys share one shard and its counter too.
     driven: bool,
@@ -100,6 +102,21 @@ impl RedisStore {
     #[cfg(feature = "testing")]
     pub fn listening(&self) -> usize {
         self.hub.listening()
+    }
+
+    /// The same session over the link aside.
+    fn beside(&self) -> RedisStore {
+        RedisStore {
+            name: Arc::clone(&self.name),
+            session: self.session,
+            hub: Arc::clone(&self.hub),
+            link: Arc::clone(&self.aside),
+            aside: Arc::clone(&self.aside),
+            listener: Arc::clone(&self.listener),
+            scripts: Arc::clone(&self.scripts),
+            options: self.options.clone(),
+            driven: self.driven,
+        }
     }
 
     fn names(&self, key: &Key) -> KeyNames {
@@ -138,13 +155,6 @@ fn three(cmd: &mut Cmd, names: &KeyNames) {
 fn four(cmd: &mut Cmd, names: &KeyNames) {
     three(cmd, names);
     cmd.arg(&names.result);
-}
-
-impl Drop for RedisStore {
-    fn drop(&mut self) {
-        // The link and the listener end with their own drop.
-        self.hub.close();
-    }
 }
 
 #[async_trait]
@@ -306,6 +316,10 @@ impl Store for RedisStore {
         examine::examine(self.link.seat().nodes(), ttl).await
     }
 
+    fn aside(&self) -> Option<Arc<dyn Store>> {
+        Some(Arc::new(self.beside()))
+    }
+
     fn notices(&self) -> broadcast::Receiver<Notice> {
         self.hub.notices()
     }
@@ -322,6 +336,7 @@ impl Store for RedisStore {
     async fn close(&self) {
         self.stop_waiting().await;
         self.link.close();
+        self.aside.close();
         self.listener.end(self.options.response_timeout).await;
     }
 }

@@ -48,6 +48,11 @@ impl Nodes {
         self.find(|failed| failed.kind == Kind::Never).await
     }
 
+    /// Connects to this node, if it is a primary.
+    pub(super) async fn at(&self, node: usize) -> Result<Found, Failed> {
+        Ok((node, self.open(&self.clients[node]).await?))
+    }
+
     /// Connects to the primary, whatever the other nodes say.
     pub(super) async fn again(&self) -> Result<Found, Failed> {
         self.find(|_| false).await

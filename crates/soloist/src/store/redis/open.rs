@@ -134,6 +134,9 @@ impl RedisStore {
             examine::at_connect(link.seat())
         );
         let listener = listener?;
-        Ok(RedisStore { name, session, hub, link, listener, scripts: Scripts::new(driven), options, driven })
+        let aside = Arc::new(link.aside());
+        let link = Arc::new(link);
+        let (listener, scripts) = (Arc::new(listener), Arc::new(Scripts::new(driven)));
+        Ok(RedisStore { name, session, hub, link, aside, listener, scripts, options, driven })
     }
 }

@@ -32,12 +32,27 @@ pub(super) enum State {
 #[derive(Clone)]
 pub(super) struct Seat {
     nodes: Arc<Nodes>,
+    /// What the connection carries, as it is logged.
+    pub(super) carries: &'static str,
     state: watch::Sender<State>,
 }
 
 impl Seat {
     pub(super) fn new(nodes: Arc<Nodes>, (node, connection): Found) -> Self {
-        Seat { nodes, state: watch::Sender::new(State::Up { generation: 1, node, connection }) }
+        let state = watch::Sender::new(State::Up { generation: 1, node, connection });
+        Seat { nodes, carries: "verbs", state }
+    }
+
+    /// A seat beside this one, for renewals: nothing is open yet.
+    pub(super) fn beside(&self) -> Self {
+        let error = self.unavailable("it was not connected yet".into());
+        let state = watch::Sender::new(State::Down { error, told: false });
+        Seat { nodes: Arc::clone(&self.nodes), carries: "renewals", state }
+    }
+
+    /// Whether the connection is ended for good.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(*self.state.borrow(), State::Closed)
     }
 
     pub(super) fn nodes(&self) -> &Nodes {
@@ -94,7 +109,7 @@ impl Seat {
         });
         // One connection is lost once, however many requests it carried.
         if lost {
-            observe::connection_lost(&self.nodes.store, "verbs", &error);
+            observe::connection_lost(&self.nodes.store, self.carries, &error);
         }
         error
     }

@@ -96,7 +96,7 @@ impl Marker {
 
     /// Gives the key back, if the lease of this token or ticket has marked it; with the flight's result, if
     /// there is one for them.
-    pub(super) async fn drop(
+    pub(super) async fn give_back(
         &self,
         link: &Link,
         key: &Key,

@@ -10,6 +10,7 @@
 mod marker;
 mod old;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -54,13 +55,13 @@ const ASK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct BridgeStore {
     inner: RedisStore,
-    marker: Marker,
+    marker: Arc<Marker>,
 }
 
 impl BridgeStore {
     /// Takes the keys of `old` along with every lease of `inner`, which has to be on the same server.
     pub fn new(inner: RedisStore, old: Old) -> Self {
-        BridgeStore { inner, marker: Marker::new(old) }
+        BridgeStore { inner, marker: Arc::new(Marker::new(old)) }
     }
 
     /// What becomes of an answer of ours once the old key is asked for, too.
@@ -119,7 +120,7 @@ impl BridgeStore {
 
     /// Gives their key back.
     async fn drop_mark(&self, key: &Key, whose: String) -> Result<()> {
-        self.marker.drop(&self.inner.link, key, whose, None).await
+        self.marker.give_back(&self.inner.link, key, whose, None).await
     }
 }
 
@@ -200,7 +201,9 @@ impl Store for BridgeStore {
     async fn publish(&self, publication: &Publication) -> Result<Published> {
         let published = self.inner.publish(publication).await?;
         let told = Some(publication).filter(|_| published == Published::Published);
-        self.marker.drop(&self.inner.link, &publication.key, publication.ticket.to_string(), told).await?;
+        self.marker
+            .give_back(&self.inner.link, &publication.key, publication.ticket.to_string(), told)
+            .await?;
         Ok(published)
     }
 
@@ -231,6 +234,14 @@ impl Store for BridgeStore {
 
     async fn examine(&self, ttl: Duration) -> Result<Vec<Finding>> {
         self.inner.examine(ttl).await
+    }
+
+    fn settles(&self) -> Duration {
+        self.inner.settles()
+    }
+
+    fn aside(&self) -> Option<Arc<dyn Store>> {
+        Some(Arc::new(BridgeStore { inner: self.inner.beside(), marker: Arc::clone(&self.marker) }))
     }
 
     fn notices(&self) -> broadcast::Receiver<Notice> {

@@ -1,0 +1,41 @@
+//! A request that the store carries out when nobody expects it any more.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use soloist::store::memory::MemoryStore;
+use soloist::{Client, Store};
+
+use crate::fleet::{soon, until};
+use crate::odd::Odd;
+
+#[tokio::test]
+async fn a_request_that_is_carried_out_after_it_was_left_is_left_again() {
+    let root = MemoryStore::new();
+    let other = Client::builder().store(Arc::new(root.peer())).unwrap();
+    let store = Arc::new(Odd::late(root));
+    let client = Client::builder().store(Arc::clone(&store) as Arc<dyn Store>).unwrap();
+    let asker = client.clone();
+    let mut asking = Box::pin(async move { asker.lock("k").no_expiry().await });
+    assert!((&mut asking).now_or_never().is_none());
+    drop(asking);
+    soon(client.flush()).await;
+    assert_eq!(store.left(), 2, "before and after it was carried out");
+    assert!(store.was_carried_out());
+    assert!(other.inspect("k").await.unwrap().holding.is_none());
+}
+
+#[tokio::test]
+async fn closing_waits_for_a_request_that_may_still_be_carried_out() {
+    let root = MemoryStore::new();
+    let other = Client::builder().store(Arc::new(root.peer())).unwrap();
+    let store = Arc::new(Odd::late(root));
+    let client = Client::builder().store(Arc::clone(&store) as Arc<dyn Store>).unwrap();
+    let asker = client.clone();
+    let asking = tokio::spawn(async move { asker.lock("k").no_expiry().await.map(drop) });
+    until(|| async { store.is_asked() }).await;
+    soon(client.close()).await;
+    assert!(store.was_carried_out());
+    assert!(soon(asking).await.unwrap().is_err());
+    assert!(other.inspect("k").await.unwrap().holding.is_none());
+}
