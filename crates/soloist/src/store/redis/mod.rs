@@ -182,6 +182,9 @@ impl Store for RedisStore {
             cmd.arg(&waiter).arg(mode).arg(seen).arg(u8::from(known || again));
         };
         let Answered { value, sent, .. } = self.link.call(&self.scripts.acquire, &build).await?;
+        if let Some(left) = answer::guarded(&value) {
+            return Err(Error::Guarded { store: self.name.to_string(), left });
+        }
         let (answer, now) = self.read(answer::acquired(value))?;
         // A try that finds the key busy may be that of a request which stands in line, and goes on to.
         if matches!(answer, Answer::Granted(_) | Answer::Done(_)) {
@@ -318,6 +321,10 @@ impl Store for RedisStore {
 
     fn aside(&self) -> Option<Arc<dyn Store>> {
         Some(Arc::new(self.beside()))
+    }
+
+    fn longest_ttl(&self) -> Option<Duration> {
+        self.options.boot_guard
     }
 
     fn notices(&self) -> broadcast::Receiver<Notice> {
