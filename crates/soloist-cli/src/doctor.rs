@@ -83,11 +83,18 @@ fn failed(step: &str, why: &str, fix: Option<String>) -> Finding {
 async fn cycle(one: &Client, other: &Client) -> Step<Finding> {
     let key = format!("soloist-doctor:{}", Ticket::mint());
     let ttl = PATIENCE.min(one.ttl());
-    if let Err(error @ Error::Guarded { .. }) = one.try_lock(&key).ttl(ttl).await {
+    let guarded = async {
+        match one.try_lock(&key).ttl(ttl).await {
+            Ok(Some(lease)) => lease.release().await.map(|()| None),
+            Ok(None) => Ok(None),
+            Err(error @ Error::Guarded { .. }) => Ok(Some(error)),
+            Err(error) => Err(error),
+        }
+    };
+    if let (Some(error), _) = step("taking a lock", guarded).await? {
         let why = "the server has just started, or was emptied: whoever asks in line waits for that";
         return Ok(Finding::new(Level::Note, "boot-guard", error.to_string(), why));
     }
-    one.flush().await;
     let (mut events, _) = step("subscribing to events", one.events()).await?;
     let began = Instant::now();
     let (lease, took) = step("taking a lock", one.lock(&key).ttl(ttl)).await?;

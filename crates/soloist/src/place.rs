@@ -151,6 +151,7 @@ impl Place {
                 // A place in line, if there still is one, is kept meanwhile.
                 Err(Error::Guarded { left, .. }) if self.request.mode == Mode::Line => {
                     self.unanswered = false;
+                    observe::not_granted_yet(&self.request, self.store.name(), left);
                     self.guarded = Some(Moment::now().after(left));
                     tokio::time::sleep(left.max(SHORTEST_GUARD)).await;
                     self.guarded = None;
