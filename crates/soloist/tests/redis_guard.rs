@@ -243,3 +243,34 @@ async fn a_clock_that_is_set_back_does_not_end_the_guard() {
     let Err(Error::Guarded { left, .. }) = guarded.try_lock("k").await else { panic!("granted") };
     assert!(left <= GUARD, "and it ends: {left:?}");
 }
+
+#[tokio::test]
+async fn a_replica_that_is_promoted_is_another_server() {
+    let mut primary = RedisServer::start_with(&["--repl-diskless-sync-delay", "0"]);
+    seasoned(&primary).await;
+    let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &primary.port().to_string()]);
+    let url = format!("{},127.0.0.1:{}?boot_guard=10m", primary.url(), replica.port());
+    let guarded = Client::connect(&url).await.unwrap();
+    drop(guarded.try_lock("k").await.unwrap().expect("nobody waits at the old one"));
+    // It has all the data, the epoch too, and cannot know what it has not got.
+    soon(async {
+        while run::<Option<String>>(&replica, &["GET", "soloist:1:epoch"]).await.is_none() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    primary.kill();
+    let () = run(&replica, &["REPLICAOF", "NO", "ONE"]).await;
+    let tried = soon(async {
+        loop {
+            match guarded.try_lock("other").await {
+                Err(Error::Unavailable { .. }) => {} // not found yet
+                tried => return tried,
+            }
+        }
+    });
+    let tried = tried.await;
+    assert!(matches!(tried, Err(Error::Guarded { .. })), "{tried:?}");
+    let unguarded = Client::connect(&replica.url()).await.unwrap();
+    assert!(unguarded.try_lock("other").await.unwrap().is_some(), "without it, it is granted");
+}

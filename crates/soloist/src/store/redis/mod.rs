@@ -316,7 +316,10 @@ impl Store for RedisStore {
     }
 
     async fn examine(&self, ttl: Duration) -> Result<Vec<Finding>> {
-        examine::examine(self.link.seat().nodes(), ttl).await
+        match self.link.seat().is_closed() {
+            true => Err(Error::Closed),
+            false => examine::examine(self.link.seat().nodes(), ttl).await,
+        }
     }
 
     fn aside(&self) -> Option<Arc<dyn Store>> {
