@@ -73,7 +73,7 @@ pub(crate) fn left(info: &KeyInfo) -> Option<Duration> {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let code = match error {
-            Error::TimedOut { .. } => BUSY,
+            Error::TimedOut { .. } | Error::Guarded { .. } => BUSY,
             Error::Lost { .. } | Error::NotHeld { .. } => LOST,
             _ => OWN,
         };

@@ -16,7 +16,7 @@ pub(crate) async fn lock(client: &Client, args: LockArgs, json: bool) -> Outcome
     let (key, holder, token) = (lease.key().clone(), lease.holder().clone(), lease.token());
     let id = lease.detach().await?;
     let printed = if json {
-        let ttl = (!args.no_expiry).then(|| args.ttl.unwrap_or(crate::DEFAULT_TTL).as_millis() as u64);
+        let ttl = (!args.no_expiry).then(|| args.ttl.unwrap_or(client.ttl()).as_millis() as u64);
         out::json(&json!({ "key": key, "holder": holder, "token": token, "lease": id, "ttl_ms": ttl }))
     } else if key.as_str().contains(['\n', '\0']) {
         Err(Failure::own(format!("the lease of {key:?} does not fit on a line"))

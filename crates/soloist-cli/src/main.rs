@@ -33,9 +33,6 @@ use soloist::Client;
 use crate::args::{Cli, Verb};
 use crate::failure::{Failure, Outcome};
 
-/// The life of a lease where nothing else is said.
-pub(crate) const DEFAULT_TTL: Duration = Duration::from_secs(30);
-
 /// How long the end waits for what is still to be released. A lease then ends by its ttl.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -74,7 +71,7 @@ fn begin() -> Outcome {
 
 async fn perform(cli: Cli) -> Outcome {
     let prefix = cli.global.prefix.unwrap_or_default();
-    let builder = || Client::builder().ttl(DEFAULT_TTL).prefix(&prefix);
+    let builder = || Client::builder().prefix(&prefix);
     let (url, json) = (cli.global.store.unwrap_or_default(), cli.global.json);
     if let Verb::Doctor(args) = cli.verb {
         return doctor::doctor(builder, &url, args, json).await;

@@ -44,18 +44,13 @@ const DEFAULT_MAX_RESULT: u64 = 16 << 20;
 pub struct ClientBuilder {
     holder: Option<String>,
     prefix: String,
-    ttl: Duration,
+    ttl: Option<Duration>,
     max_result: u64,
 }
 
 impl Default for ClientBuilder {
     fn default() -> Self {
-        ClientBuilder {
-            holder: None,
-            prefix: String::new(),
-            ttl: DEFAULT_TTL,
-            max_result: DEFAULT_MAX_RESULT,
-        }
+        ClientBuilder { holder: None, prefix: String::new(), ttl: None, max_result: DEFAULT_MAX_RESULT }
     }
 }
 
@@ -73,11 +68,12 @@ impl ClientBuilder {
         self
     }
 
-    /// The life of a lease unless a request says otherwise: 10 ms to a year. Default: 30 s. Leases renew
+    /// The life of a lease unless a request says otherwise: 10 ms to a year. Default: 30 s, or as long as the
+    /// store's [boot guard](redis::RedisOptions::boot_guard) allows, if that is less. Leases renew
     /// themselves at a third of it, so this is not how long work may take, but how long others wait for a
     /// process that was cut off.
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = ttl;
+        self.ttl = Some(ttl);
         self
     }
 
@@ -145,7 +141,9 @@ impl ClientBuilder {
     /// ```
     pub fn store(self, store: Arc<dyn Store>) -> Result<Client> {
         let holder = self.check()?;
-        let ttl = limits::ttl(self.ttl)?;
+        let most = store.longest_ttl().unwrap_or(Duration::MAX);
+        let ttl = limits::ttl(self.ttl.unwrap_or(DEFAULT_TTL.min(most)))?;
+        limits::lives(&*store, ttl)?;
         let store =
             if self.prefix.is_empty() { store } else { Arc::new(PrefixStore::new(store, &self.prefix)) };
         let keeper = Keeper::start(Arc::clone(&store))?;
@@ -154,7 +152,7 @@ impl ClientBuilder {
     }
 
     fn check(&self) -> Result<Holder> {
-        limits::ttl(self.ttl)?;
+        limits::ttl(self.ttl.unwrap_or(DEFAULT_TTL))?;
         let (len, max) = (self.prefix.len(), MAX_PREFIX);
         if len > max {
             return Err(Error::LongName { what: "prefix", len, max });

@@ -286,6 +286,7 @@ impl Client {
     }
 
     async fn renew_as(&self, key: Key, who: Who, ttl: Ttl) -> Result<FencingToken> {
+        limits::lives(&**self.store(), ttl)?;
         let renewal = Renewal { key, who, ttl, detach: false };
         match self.store().renew(std::slice::from_ref(&renewal)).await?.pop() {
             Some(Renewed::Renewed { token, .. }) => Ok(token),
@@ -556,8 +557,7 @@ impl Client {
     /// # }
     /// ```
     pub async fn examine(&self) -> Result<Vec<Finding>> {
-        let ttl = self.inner.ttl.duration().unwrap_or(Duration::MAX);
-        let mut findings = self.store().examine(ttl).await?;
+        let mut findings = self.store().examine(self.ttl()).await?;
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
         Ok(findings)
     }
@@ -575,6 +575,20 @@ impl Client {
     /// ```
     pub fn holder(&self) -> &Holder {
         &self.inner.holder
+    }
+
+    /// How long leases of this client live, unless a request says otherwise.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// let client = soloist::Client::memory()?;
+    /// assert_eq!(client.ttl().as_secs(), 30);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn ttl(&self) -> Duration {
+        self.inner.ttl.duration().unwrap_or(Duration::MAX)
     }
 
     /// A descriptor that keeps the leases of this client alive for as long as any process has it open, even
@@ -651,7 +665,7 @@ impl Client {
         &self.inner.flights
     }
 
-    pub(crate) fn ttl(&self) -> Ttl {
+    pub(crate) fn usual_ttl(&self) -> Ttl {
         self.inner.ttl
     }
 

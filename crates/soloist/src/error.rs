@@ -215,6 +215,15 @@ pub enum Error {
         /// The way out.
         hint: &'static str,
     },
+    /// The store may have lost its locks, and its [boot guard](crate::store::redis::RedisOptions::boot_guard)
+    /// grants none before those of before have ended. Requests that wait in line wait for that too.
+    #[error("{store} grants nothing for another {:?}: it may have lost its locks (boot guard)", in_millis(*.left))]
+    Guarded {
+        /// The store's name, without secrets.
+        store: String,
+        /// For how long still.
+        left: Duration,
+    },
     /// The local store's folder or one of its files is not as it must be.
     #[error("{}: {why}", path.display())]
     Folder {
@@ -270,6 +279,9 @@ impl Error {
             }
             Error::BadResult { verb: "decoded", .. } => "forget the key to have it computed again",
             Error::Unavailable { .. } => "is the server running, and the address right?",
+            Error::Guarded { .. } => {
+                "wait for that, and ask again: by then every lease from before has ended"
+            }
             Error::Refused { hint, .. } | Error::Folder { hint, .. } => hint,
             _ => return None,
         })

@@ -212,6 +212,7 @@ impl Lease {
     /// ```
     pub async fn renew(&self, ttl: Duration) -> Result<()> {
         let ttl = limits::ttl(ttl)?;
+        limits::lives(&*self.store, ttl)?;
         self.kept.set_ttl(ttl);
         // The keeper plans by the ttl: have it plan anew, whatever becomes of this request.
         self.keeper.plan_anew(self.kept.ticket);

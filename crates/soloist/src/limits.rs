@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::protocol::{Micros, Ttl};
+use crate::store::Store;
 
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 const SHORTEST_TTL: Duration = Duration::from_millis(10);
@@ -41,4 +42,20 @@ pub(crate) fn keep(got: Duration) -> Result<Micros> {
         return Ok(u64::try_from(got.as_micros()).unwrap_or(u64::MAX));
     }
     Err(Error::BadDuration { what: "keep", got, range: "a result is kept for at most 366 days" })
+}
+
+/// Whether a lease of this ttl may be had of this store. Invariant: no ttl goes out unchecked, or it would outlive
+/// the store's boot guard.
+pub(crate) fn lives(store: &dyn Store, ttl: Ttl) -> Result<()> {
+    let Some(longest) = store.longest_ttl() else { return Ok(()) };
+    let range = "the store's boot guard has to outlast every lease: ask for less, or raise boot_guard at every client";
+    match ttl.duration() {
+        Some(got) if got > longest => Err(Error::BadDuration { what: "ttl", got, range }),
+        Some(_) => Ok(()),
+        None => Err(Error::Refused {
+            store: store.name().into(),
+            why: "a lease without an end would outlive its boot guard".into(),
+            hint: "give the lease a ttl, or leave boot_guard out",
+        }),
+    }
 }

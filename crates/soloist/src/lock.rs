@@ -34,7 +34,7 @@ impl Ask {
             key: Key::new(key),
             holder: Ok(client.holder().clone()),
             note: Ok(None),
-            ttl: Ok(client.ttl()),
+            ttl: Ok(client.usual_ttl()),
             wait: Ok(None),
             max_hold: Ok(None),
         }

@@ -81,6 +81,11 @@ pub(crate) fn still_in_line(request: &Request, store: &str, why: &str) {
     told!(warn, "soloist::line", "still in line", %key, %holder, store, why);
 }
 
+pub(crate) fn not_granted_yet(request: &Request, store: &str, left: Duration) {
+    let Request { key, holder, .. } = request;
+    told!(warn, "soloist::line", "not granted yet", %key, %holder, store, left = secs(left));
+}
+
 pub(crate) fn not_taken_back(key: &Key, error: &Error) {
     told!(warn, "soloist::line", "request not taken back", %key, %error);
 }

@@ -11,13 +11,17 @@ use crate::error::{Error, Result};
 use crate::keeper::{Abandoned, Keeper};
 use crate::kept::Kept;
 use crate::lease::Lease;
+use crate::limits;
 use crate::name::{Key, Ticket};
 use crate::observe;
-use crate::protocol::{Answer, Grant, Holding, Outcome, Request, Want};
+use crate::protocol::{Answer, Grant, Holding, Mode, Outcome, Request, Want};
 use crate::store::{Reply, Store};
 
 /// How often in a row a grant may come later than its own ttl before that is an error.
 const LATE_GRANTS: u32 = 3;
+
+/// A boot guard that is nearly over is not asked again in a tight loop.
+const SHORTEST_GUARD: Duration = Duration::from_millis(5);
 
 /// How long a wait that is over may still take to name the holder.
 const NAME_IN_TIME: Duration = Duration::from_millis(250);
@@ -47,6 +51,8 @@ pub(crate) struct Place {
     unanswered: bool,
     /// Whether the store has said that the request stands in line.
     in_line: bool,
+    /// Until when the store's boot guard has said that it grants nothing.
+    guarded: Option<Moment>,
 }
 
 impl Place {
@@ -57,8 +63,8 @@ impl Place {
         request: Request,
         max_hold: Option<Duration>,
     ) -> Self {
-        let (began, asked, unanswered, in_line) = (Moment::now(), false, false, false);
-        Place { store, keeper, request, began, max_hold, asked, unanswered, in_line }
+        let (began, asked, unanswered, in_line, guarded) = (Moment::now(), false, false, false, None);
+        Place { store, keeper, request, began, max_hold, asked, unanswered, in_line, guarded }
     }
 
     /// Asks and waits until it is served, or for so long.
@@ -70,6 +76,10 @@ impl Place {
         let began = Moment::now();
         match tokio::time::timeout(limit, self.ask_until_closed()).await {
             Ok(served) => served,
+            Err(_) if self.guarded.is_some() => {
+                let left = self.guarded.map_or(Duration::ZERO, |end| end.since(Moment::now()));
+                Err(Error::Guarded { store: self.store.name().into(), left })
+            }
             Err(_) if self.in_line => {
                 observe::wait_over(&self.request, self.began);
                 self.leave_soon().await;
@@ -117,22 +127,38 @@ impl Place {
         .await
     }
 
+    /// Asks, and waits if that is the answer.
+    async fn answered(&mut self) -> Result<Reply> {
+        let reply = self.store.acquire(&self.request).await?;
+        self.unanswered = false;
+        let Answer::Queued(queued) = &reply.answer else { return Ok(reply) };
+        if !self.in_line {
+            observe::waiting_in_line(&self.request, queued);
+        }
+        self.in_line = true;
+        self.request.stands_behind(queued);
+        self.store.wait(&self.request, reply).await
+    }
+
     async fn ask(&mut self) -> Result<Served> {
+        limits::lives(&*self.store, self.request.ttl)?;
         let mut late = 0;
         while late < LATE_GRANTS {
             // Before the first byte is sent: from here on a drop has something to take back.
             self.keeper.place(self.abandoned(true))?;
             (self.asked, self.unanswered) = (true, true);
-            let mut reply = self.store.acquire(&self.request).await?;
-            self.unanswered = false;
-            if let Answer::Queued(queued) = &reply.answer {
-                if !self.in_line {
-                    observe::waiting_in_line(&self.request, queued);
+            let reply = match self.answered().await {
+                // A place in line, if there still is one, is kept meanwhile.
+                Err(Error::Guarded { left, .. }) if self.request.mode == Mode::Line => {
+                    self.unanswered = false;
+                    observe::not_granted_yet(&self.request, self.store.name(), left);
+                    self.guarded = Some(Moment::now().after(left));
+                    tokio::time::sleep(left.max(SHORTEST_GUARD)).await;
+                    self.guarded = None;
+                    continue;
                 }
-                self.in_line = true;
-                self.request.stands_behind(queued);
-                reply = self.store.wait(&self.request, reply).await?;
-            }
+                answered => answered?,
+            };
             match reply.answer {
                 // Asking again confirms it, or finds out that the line has passed this request over.
                 Answer::Granted(grant) if self.is_late_hand_over(&reply, &grant) => {}

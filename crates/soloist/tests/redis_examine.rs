@@ -5,12 +5,15 @@
 #[path = "support/redis_server.rs"]
 mod redis_server;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis_server::RedisServer;
+use soloist::store::redis::{RedisOptions, RedisStore};
+use soloist::testing::{FaultyWire, WireFault};
 use soloist::{Client, Finding, Level};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(30);
 
 async fn run(server: &RedisServer, words: &[&str]) {
     let mut cmd = redis::cmd(words[0]);
@@ -155,4 +158,21 @@ async fn a_server_that_became_a_replica_is_an_error() {
     run(&server, &["REPLICAOF", "127.0.0.1", &primary.port().to_string()]).await;
     let findings = client.examine().await.unwrap();
     assert_eq!((findings[0].level, findings[0].code), (Level::Error, "is-replica"));
+}
+
+#[tokio::test]
+async fn a_look_that_is_not_answered_spoils_no_connection() {
+    let server = RedisServer::start();
+    let wire = FaultyWire::before(("127.0.0.1", server.port())).unwrap();
+    wire.on_request(b"\r\nINFO\r\n", WireFault::Silence);
+    let options = RedisOptions::default().response_timeout(Duration::from_millis(300)).give_up(LIMIT);
+    let store = RedisStore::connect_with(&wire.url(), options).await.unwrap();
+    assert_eq!(wire.counts().silenced, 1);
+    // The connection that owes a reply is not used again: there is a third one before anything is asked.
+    let mut counts = wire.watch();
+    let third = counts.wait_for(|counts| counts.connections == 3);
+    assert!(tokio::time::timeout(LIMIT, third).await.is_ok_and(|third| third.is_ok()));
+    let client = Client::builder().store(Arc::new(store)).unwrap();
+    assert!(client.try_lock("k").await.unwrap().is_some());
+    client.close().await;
 }

@@ -53,6 +53,10 @@ async fn the_documented_user_can_do_everything() {
     assert!(b.forget("r").await.unwrap());
     assert!(matches!(events.next().await, Some(Told::Event(_))));
 
+    // The boot guard needs no more.
+    let guarded = Client::connect(&format!("{url}?boot_guard=50ms")).await.unwrap();
+    drop(tokio::time::timeout(SOON, guarded.lock("g").into_future()).await.unwrap().unwrap());
+
     // Newer servers are told the name of the client library; that it may not is no harm.
     let refused: Vec<redis::Value> = redis::cmd("ACL").arg("LOG").query_async(&mut admin).await.unwrap();
     let refused: Vec<_> = refused.iter().map(|entry| format!("{entry:?}")).collect();

@@ -177,6 +177,18 @@ fn replicas_without_a_minimum_are_found_and_told() {
 }
 
 #[test]
+fn a_server_that_is_guarded_after_its_start_is_a_note() {
+    let mut place = on(RedisServer::start_with(GOOD));
+    place.url += "?boot_guard=10m";
+    let (code, findings) = doctor(&place, &[]);
+    assert_eq!((code, level(&findings, "boot-guard").as_deref()), (0, Some("note")), "{findings:#?}");
+    place.soloist(&["run", "k", "--try", "--", "true"]).fails(124, "boot guard");
+    place.soloist(&["run", "k", "--ttl", "11m", "--", "true"]).fails(125, "--ttl: the store's boot guard");
+    let waited = place.soloist(&["run", "k", "--wait", "1s", "--", "true"]);
+    waited.fails(124, "warning: not granted yet");
+}
+
+#[test]
 fn a_cluster_is_found() {
     let place = on(RedisServer::start_with(&["--cluster-enabled", "yes"]));
     let (code, findings) = doctor(&place, &[]);

@@ -238,6 +238,9 @@ impl Store for MemoryStore {
     }
 
     async fn examine(&self, _: Duration) -> Result<Vec<Finding>> {
+        if !self.state().sessions.contains_key(&self.session) {
+            return Err(Error::Closed);
+        }
         let why = "another process has another store: between processes nothing is locked";
         let fix = "local: is shared by the processes of this machine, redis://HOST by all who reach it";
         Ok(vec![Finding::new(Level::Note, "one-process", "the store is inside this process", why).fix(fix)])

@@ -248,6 +248,12 @@ pub trait Store: Debug + Send + Sync + 'static {
         false
     }
 
+    /// The longest ttl that leases may have here; `None` is any. A client asks for no longer one. A Redis with a
+    /// [boot guard](redis::RedisOptions::boot_guard) has such a limit.
+    fn longest_ttl(&self) -> Option<Duration> {
+        None
+    }
+
     /// A descriptor that keeps the leases of this store's session alive for as long as any process has it
     /// open. Only the local store has one.
     ///

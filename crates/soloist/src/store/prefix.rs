@@ -145,6 +145,10 @@ impl Store for PrefixStore {
         self.inner.leases_end_with_sessions()
     }
 
+    fn longest_ttl(&self) -> Option<Duration> {
+        self.inner.longest_ttl()
+    }
+
     fn notices(&self) -> broadcast::Receiver<Notice> {
         self.inner.notices()
     }

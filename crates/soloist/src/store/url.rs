@@ -15,6 +15,7 @@ use crate::error::Error;
 /// | `redis://user:password@host:6379/0` | one Redis or Valkey, here database 0 |
 /// | `rediss://host` | the same over TLS; `?ca=/path.pem` for a CA of your own, `&cert=` and `&key=` for a client certificate |
 /// | `redis+unix:///path?db=0&user=...&pass=...` | the same over a socket of this machine |
+/// | any of these with `?boot_guard=30s` | the same with a [boot guard](super::redis::RedisOptions::boot_guard) |
 ///
 /// ```
 /// use soloist::StoreUrl;

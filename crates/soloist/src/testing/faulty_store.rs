@@ -411,6 +411,10 @@ impl Store for FaultyStore {
         hears
     }
 
+    fn longest_ttl(&self) -> Option<Duration> {
+        self.inner.longest_ttl()
+    }
+
     fn leases_end_with_sessions(&self) -> bool {
         self.inner.leases_end_with_sessions()
     }

@@ -119,6 +119,9 @@ impl Store for RecordingStore {
     async fn examine(&self, ttl: std::time::Duration) -> Result<Vec<crate::finding::Finding>> {
         self.inner.examine(ttl).await
     }
+    fn longest_ttl(&self) -> Option<std::time::Duration> {
+        self.inner.longest_ttl()
+    }
     fn leases_end_with_sessions(&self) -> bool {
         self.inner.leases_end_with_sessions()
     }

@@ -85,6 +85,7 @@ macro_rules! table {
                 look: [
                     inspect_tells_holder_waiters_and_result, inspect_names_flight_waiters,
                     list_tells_the_keys_with_a_prefix_in_order, looking_changes_nothing,
+                    an_examination_says_something_and_changes_nothing,
                     the_store_has_a_name_without_secrets,
                 ]
                 events: [

@@ -51,7 +51,7 @@ fn check(recorder: &Recorder, secrets: &[String]) {
             assert_eq!(seen.fields["message"], seen.name);
         }
         assert_eq!(fields, row.fields, "{}", seen.name);
-        for number in ["waited", "held", "keep", "late"] {
+        for number in ["waited", "held", "keep", "late", "left"] {
             let value = seen.fields.get(number).map(|value| value.parse::<f64>().unwrap());
             assert!(value.is_none_or(|value| value >= 0.0), "{seen:?}");
         }

@@ -103,10 +103,13 @@ async fn unsafe_store(recorder: &Recorder) {
     );
     client.close().await;
 
-    // A policy without a limit harms nobody.
+    // A policy without a limit harms nobody; and a guarded store that has just started is waited for.
     let server = RedisServer::start_with(&evicts[2..]);
-    Client::connect(&server.url()).await.unwrap().close().await;
+    let client = Client::connect(&format!("{}?boot_guard=10m", server.url())).await.unwrap();
     assert_eq!(recorder.all("store may lose locks").len(), 1);
+    assert!(client.lock("k").wait(MS(1000)).await.is_err());
+    assert_eq!(recorder.all("not granted yet").len(), 1);
+    client.close().await;
 }
 
 /// The server answers later than the ttl.

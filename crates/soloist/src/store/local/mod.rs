@@ -333,7 +333,10 @@ impl Store for LocalStore {
     }
 
     async fn examine(&self, _: Duration) -> Result<Vec<Finding>> {
-        examine::examine(&self.core).await
+        match self.core.closed.load(Ordering::Acquire) {
+            true => Err(Error::Closed),
+            false => examine::examine(&self.core).await,
+        }
     }
 
     fn leases_end_with_sessions(&self) -> bool {

@@ -11,6 +11,9 @@ use redis::{
 use crate::error::{Error, Result};
 use crate::store::url::redact;
 
+/// The longest boot guard, in milliseconds: a day, for which nobody wants to wait after a restart.
+const LONGEST_GUARD: u64 = 24 * 3_600_000;
+
 /// The clients of a URL, one for each of its hosts, ready to connect.
 pub(super) fn clients(url: &str) -> Result<Vec<Client>> {
     each_host(url)?.iter().map(|one| client(one, url)).collect()
@@ -55,6 +58,7 @@ fn client(url: &str, whole: &str) -> Result<Client> {
             "cert" if tls => &mut cert,
             "key" if tls => &mut key,
             "db" | "user" | "pass" if unix => continue,
+            "boot_guard" => continue,
             _ => return Err(bad(format!("unknown option {name:?}"))),
         };
         let pem = std::fs::read(&*value).map_err(|error| bad(format!("{name} {value:?}: {error}")))?;
@@ -74,6 +78,31 @@ fn client(url: &str, whole: &str) -> Result<Client> {
     };
     let certificates = TlsCertificates { client_tls, root_cert: ca };
     Client::build_with_tls(settings(info), certificates).map_err(|error| bad(error.to_string()))
+}
+
+/// The boot guard that a URL asks for: `?boot_guard=30s`.
+pub(super) fn boot_guard(url: &str) -> Result<Option<Duration>> {
+    let Some((_, query)) = url.split_once('?') else { return Ok(None) };
+    let Some(text) = query.split('&').find_map(|pair| pair.strip_prefix("boot_guard=")) else {
+        return Ok(None);
+    };
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => 0,
+    };
+    let whole = number.parse::<u64>().ok().and_then(|number| number.checked_mul(millis));
+    match whole.filter(|millis| (1..=LONGEST_GUARD).contains(millis)) {
+        Some(millis) => Ok(Some(Duration::from_millis(millis))),
+        None => {
+            let why = "boot_guard is the longest ttl of all clients, as 500ms, 30s, 5m, at most 24h".into();
+            Err(Error::BadUrl { url: redact(url), why })
+        }
+    }
 }
 
 /// The caller's own client, with the settings that the store needs.
@@ -137,6 +166,25 @@ mod tests {
         assert_eq!(addresses("redis://u:p,w@h1"), [format!("h1:6379/0 {login}")], "one host is one host");
         assert_eq!(addresses("redis://h1,h2").len(), 2);
         assert_eq!(addresses("redis+unix:///run/a,b.sock").len(), 1, "a path is a path");
+    }
+
+    #[test]
+    fn a_boot_guard_has_a_unit() {
+        let guard = |url: &str| boot_guard(url).map_err(|error| error.to_string());
+        for (text, millis) in [("30s", 30_000), ("500ms", 500), ("5m", 300_000), ("24h", 86_400_000)] {
+            for url in [
+                format!("redis://u:p@h1,h2/0?boot_guard={text}"),
+                format!("rediss://h?ca=/a&boot_guard={text}"),
+            ] {
+                assert_eq!(guard(&url), Ok(Some(Duration::from_millis(millis))), "{url}");
+            }
+        }
+        assert_eq!((guard("redis://h"), guard("rediss://h?ca=/x")), (Ok(None), Ok(None)));
+        for bad in ["", "30", "s", "0s", "25h", "-1s", "1.5s", "99999999999999999999s", "9999999999999999h"] {
+            let said = guard(&format!("redis://u:geheim@h?boot_guard={bad}")).unwrap_err();
+            assert!(said.contains("boot_guard is") && !said.contains("geheim"), "{bad}: {said}");
+        }
+        assert!(clients("redis+unix:///run/redis.sock?db=1&boot_guard=30s").is_ok());
     }
 
     #[test]

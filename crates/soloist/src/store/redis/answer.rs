@@ -1,5 +1,7 @@
 //! What the scripts answer. `None` is an answer that is not of this protocol.
 
+use std::time::Duration;
+
 use redis::Value;
 
 use super::pack;
@@ -49,6 +51,19 @@ impl Parts {
     }
     fn ttl(&mut self) -> Option<Ttl> {
         self.number().map(|us| u64::try_from(us).map_or(Ttl::Forever, Ttl::Micros))
+    }
+}
+
+/// How long the boot guard still grants nothing, if that is the answer.
+pub(super) fn guarded(value: &Value) -> Option<Duration> {
+    match value {
+        Value::Array(parts) => match parts[..] {
+            [Value::Int(6), Value::Int(_), Value::Int(left)] => {
+                left.try_into().ok().map(Duration::from_micros)
+            }
+            _ => None,
+        },
+        _ => None,
     }
 }
 

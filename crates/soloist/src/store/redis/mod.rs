@@ -182,6 +182,9 @@ impl Store for RedisStore {
             cmd.arg(&waiter).arg(mode).arg(seen).arg(u8::from(known || again));
         };
         let Answered { value, sent, .. } = self.link.call(&self.scripts.acquire, &build).await?;
+        if let Some(left) = answer::guarded(&value) {
+            return Err(Error::Guarded { store: self.name.to_string(), left });
+        }
         let (answer, now) = self.read(answer::acquired(value))?;
         // A try that finds the key busy may be that of a request which stands in line, and goes on to.
         if matches!(answer, Answer::Granted(_) | Answer::Done(_)) {
@@ -313,11 +316,18 @@ impl Store for RedisStore {
     }
 
     async fn examine(&self, ttl: Duration) -> Result<Vec<Finding>> {
-        examine::examine(self.link.seat().nodes(), ttl).await
+        match self.link.seat().is_closed() {
+            true => Err(Error::Closed),
+            false => examine::examine(self.link.seat().nodes(), ttl).await,
+        }
     }
 
     fn aside(&self) -> Option<Arc<dyn Store>> {
         Some(Arc::new(self.beside()))
+    }
+
+    fn longest_ttl(&self) -> Option<Duration> {
+        self.options.boot_guard
     }
 
     fn notices(&self) -> broadcast::Receiver<Notice> {

@@ -26,6 +26,8 @@ impl RedisStore {
     /// same time, as after a cut in the network, are both believed, each by the clients that are at it: have the
     /// old one refuse writes when it is cut off (`min-replicas-to-write 1`), and check the fencing token.
     ///
+    /// `?boot_guard=30s` sets [`RedisOptions::boot_guard`].
+    ///
     /// # Errors
     /// At once: [`Error::BadUrl`], [`Error::Unavailable`] when nobody answers, [`Error::Refused`] for a wrong
     /// password, missing rights, a server that is loading, too old, a replica, or no Redis. With several hosts the
@@ -72,6 +74,8 @@ impl RedisStore {
     /// # }
     /// ```
     pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self> {
+        let guard = address::boot_guard(url)?.or(options.boot_guard);
+        let options = RedisOptions { boot_guard: guard, ..options };
         Self::open(address::clients(url)?, redact(url), options, false).await
     }
 
@@ -134,9 +138,10 @@ impl RedisStore {
             examine::at_connect(link.seat())
         );
         let listener = listener?;
+        let guard = options.boot_guard.map(|longest| u64::try_from(longest.as_micros()).unwrap_or(u64::MAX));
         let aside = Arc::new(link.aside());
         let link = Arc::new(link);
-        let (listener, scripts) = (Arc::new(listener), Arc::new(Scripts::new(driven)));
+        let (listener, scripts) = (Arc::new(listener), Arc::new(Scripts::new(driven, guard)));
         Ok(RedisStore { name, session, hub, link, aside, listener, scripts, options, driven })
     }
 }

@@ -25,6 +25,10 @@ pub struct RedisOptions {
     /// How often the connection that carries wake-ups is asked whether it still lives, and one of
     /// several nodes whether it still is the primary: every 3 s.
     pub health_check: Duration,
+    /// The longest ttl of all clients, for a server that may lose its data; `None`. A server that comes back, or
+    /// another one after a failover, grants nothing to this client until every lease of before has ended; so does
+    /// one that it has not met before. See [`RedisOptions::boot_guard`].
+    pub boot_guard: Option<Duration>,
 }
 
 impl Default for RedisOptions {
@@ -34,6 +38,7 @@ impl Default for RedisOptions {
             connect_timeout: Duration::from_secs(3),
             give_up: Duration::from_secs(10),
             health_check: Duration::from_secs(3),
+            boot_guard: None,
         }
     }
 }
@@ -64,6 +69,42 @@ impl RedisOptions {
     #[must_use]
     pub fn health_check(mut self, time: Duration) -> Self {
         self.health_check = time;
+        self
+    }
+
+    /// Sets [`RedisOptions::boot_guard`] to the longest ttl of all clients; `?boot_guard=30s` in a URL does the
+    /// same.
+    ///
+    /// Without it a server that restarts and has lost its data grants a key while its holder, who has not heard
+    /// of that yet, still works. With it, requests wait for as long as that may be after every start of the server,
+    /// also the first one, and [`Client::try_lock`](crate::Client::try_lock) and
+    /// [`force`](crate::Lock::force) answer [`Error::Guarded`](crate::Error::Guarded); leases that the server still
+    /// knows live on. A longer ttl, or none, is refused. Set the same one at every client: whoever has none is not
+    /// held back.
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    /// use soloist::store::redis::{RedisOptions, RedisStore};
+    /// use soloist::{Client, Error};
+    ///
+    /// let options = RedisOptions::default().boot_guard(Duration::from_secs(10));
+    /// let store = RedisStore::connect_with("redis://127.0.0.1", options).await?;
+    /// let client = Client::builder().ttl(Duration::from_secs(10)).store(Arc::new(store))?;
+    /// match client.try_lock("report:42").await {
+    ///     Err(Error::Guarded { left, .. }) => println!("the server has just started: not for {left:?}"),
+    ///     other => drop(other?),
+    /// }
+    /// let lease = client.lock("report:42").await?; // waits for that
+    /// # drop(lease);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn boot_guard(mut self, longest_ttl: Duration) -> Self {
+        self.boot_guard = Some(longest_ttl);
         self
     }
 }

@@ -2,7 +2,7 @@
 
 use redis::{Cmd, Script};
 
-use crate::protocol::{HANDOVER_TTL, RESULT_GRACE};
+use crate::protocol::{HANDOVER_TTL, Micros, RESULT_GRACE};
 
 /// One verb as the server runs it.
 #[derive(Debug)]
@@ -12,8 +12,10 @@ pub(super) struct Verb {
 }
 
 impl Verb {
-    fn new(clock: &str, lua: &str) -> Self {
-        let times = format!("local HANDOVER_TTL, RESULT_GRACE = {HANDOVER_TTL}, {RESULT_GRACE}\n");
+    fn new(clock: &str, guard: Option<Micros>, lua: &str) -> Self {
+        let guard = guard.map_or("false".into(), |longest| longest.to_string());
+        let times =
+            format!("local HANDOVER_TTL, RESULT_GRACE, GUARD = {HANDOVER_TTL}, {RESULT_GRACE}, {guard}\n");
         let source = [clock, &times, include_str!("lua/prelude.lua"), lua].concat();
         Verb { hash: Script::new(&source).get_hash().into(), source }
     }
@@ -53,19 +55,20 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    /// The verbs on the server's clock, or for tests on one that is driven by hand.
-    pub(super) fn new(driven: bool) -> Self {
+    /// The verbs on the server's clock, or for tests on one that is driven by hand; with the longest ttl of a boot
+    /// guard.
+    pub(super) fn new(driven: bool, guard: Option<Micros>) -> Self {
         let clock = if driven { include_str!("lua/clock_driven.lua") } else { include_str!("lua/clock.lua") };
         Scripts {
-            acquire: Verb::new(clock, include_str!("lua/acquire.lua")),
-            leave: Verb::new(clock, include_str!("lua/leave.lua")),
-            renew: Verb::new(clock, include_str!("lua/renew.lua")),
-            release: Verb::new(clock, include_str!("lua/release.lua")),
-            publish: Verb::new(clock, include_str!("lua/publish.lua")),
-            forget: Verb::new(clock, include_str!("lua/forget.lua")),
-            touch: Verb::new(clock, include_str!("lua/touch.lua")),
-            look: Verb::new(clock, include_str!("lua/look.lua")),
-            result: Verb::new(clock, include_str!("lua/result.lua")),
+            acquire: Verb::new(clock, guard, include_str!("lua/acquire.lua")),
+            leave: Verb::new(clock, guard, include_str!("lua/leave.lua")),
+            renew: Verb::new(clock, guard, include_str!("lua/renew.lua")),
+            release: Verb::new(clock, guard, include_str!("lua/release.lua")),
+            publish: Verb::new(clock, guard, include_str!("lua/publish.lua")),
+            forget: Verb::new(clock, guard, include_str!("lua/forget.lua")),
+            touch: Verb::new(clock, guard, include_str!("lua/touch.lua")),
+            look: Verb::new(clock, guard, include_str!("lua/look.lua")),
+            result: Verb::new(clock, guard, include_str!("lua/result.lua")),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Looking at keys changes nothing and tells everything.
 
+use soloist::Level;
 use soloist::protocol::{Request, Want};
 
 use crate::fixture::*;
@@ -86,4 +87,16 @@ pub async fn the_store_has_a_name_without_secrets(fixture: &dyn Fixture) {
     let a = fixture.open().await;
     assert!(!a.name().is_empty());
     assert!(!a.name().contains("secret") && !format!("{a:?}").contains("secret"));
+}
+
+pub async fn an_examination_says_something_and_changes_nothing(fixture: &dyn Fixture) {
+    let (a, b) = (fixture.open().await, fixture.open().await);
+    let held = granted(&a, &lock("k", "first")).await;
+    queued(&b, &lock("k", "second")).await;
+    let findings = soon(b.examine(secs(30))).await.unwrap();
+    let errors: Vec<_> = findings.iter().filter(|finding| finding.level == Level::Error).collect();
+    assert!(!findings.is_empty() && errors.is_empty(), "{errors:?}");
+    let info = inspect(&a, "k").await;
+    assert_eq!((info.holding.map(|now| now.token), info.waiting), (Some(held.token), 1));
+    assert_eq!(a.list("").await.unwrap().len(), 1, "no key is left behind");
 }

@@ -71,6 +71,7 @@ pub async fn a_closed_store_says_so(fixture: &dyn Fixture) {
     assert!(matches!(b.publish(&value(&request, "v", secs(1))).await, Err(Error::Closed)));
     assert!(matches!(b.inspect(&key("k")).await, Err(Error::Closed)));
     assert!(matches!(b.list("").await, Err(Error::Closed)));
+    assert!(matches!(b.examine(secs(30)).await, Err(Error::Closed)));
     // The others go on.
     granted(&a, &trying(lock("k2", "h"))).await;
 }

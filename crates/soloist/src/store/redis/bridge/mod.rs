@@ -244,6 +244,10 @@ impl Store for BridgeStore {
         Some(Arc::new(BridgeStore { inner: self.inner.beside(), marker: Arc::clone(&self.marker) }))
     }
 
+    fn longest_ttl(&self) -> Option<Duration> {
+        self.inner.longest_ttl()
+    }
+
     fn notices(&self) -> broadcast::Receiver<Notice> {
         self.inner.notices()
     }

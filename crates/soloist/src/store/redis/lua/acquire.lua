@@ -3,7 +3,7 @@
 -- ARGV  1 the waiter, packed; 2 mode: T try, L line, F force; 3 the token of the leader it has seen, or -1;
 --       4 '1' if this ticket may stand in line already
 -- answer {1, now, token, ttl} granted; {2, now, place, lease, session ahead or ''} queued;
---        {3, now, lease} busy; {4, now, result} done
+--        {3, now, lease} busy; {4, now, result} done; {6, now, how long still} nothing is granted yet
 local state = open(1)
 sweep(state)
 local waiter, mode, seen, known = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
@@ -24,6 +24,11 @@ if is_flight(waiter) and mode ~= 'F' then
     hand_over(state)
     return { 4, now, result }
   end
+end
+
+if mode == 'F' or not state.held then
+  local left = guard_left()
+  if left > 0 then return { 6, now, left } end
 end
 
 if mode == 'F' then

@@ -6,10 +6,11 @@
 --   waiter  ticket 16, session 16, want 1, bound 1, ttl 8, holder, note
 --   result  ticket 16, kind 1, token 8, at 8, until 8, leader, body
 -- Numbers are doubles, exact below 2^53; -1 is "never". want: 0 lock, 1 flight. kind: 0 value, 1 error.
--- (`now`, HANDOVER_TTL and RESULT_GRACE are set before this file.)
+-- (`now`, HANDOVER_TTL, RESULT_GRACE and GUARD, false or the longest ttl, are set before this file.)
 
 local NAME_AT = 18 -- where the user's key begins in 'soloist:1:{00}:l:KEY'
 local DAY = 86400000
+local EPOCH = 'soloist:1:epoch' -- 'RUN SINCE': since when this run of the server is known to lose nothing
 
 local function num(n) return string.format('%.0f', n) end
 local function text(s) return struct.pack('>I2', #s) .. s end
@@ -76,6 +77,22 @@ local function next_token(state)
   return math.max(tonumber(redis.call('GET', state.fence) or '0') + 1, now)
 end
 
+-- How long nothing may be granted here yet, in microseconds: on a server that may have lost its data (another run of
+-- it, or its epoch is gone) until every lease of before has ended. 0 without a boot guard.
+-- Invariant: whatever makes a holder of somebody else than the holder asks this first.
+local function guard_left()
+  if not GUARD then return 0 end
+  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or '-'
+  local known, since = string.match(redis.call('GET', EPOCH) or '', '^(%S+) (%d+)$')
+  since = tonumber(since)
+  if known ~= run or since > now then
+    since = now
+    -- Without memory for it, it begins anew each time: nothing is granted then in any case.
+    redis.pcall('SET', EPOCH, run .. ' ' .. num(now))
+  end
+  return math.max(since + GUARD - now, 0)
+end
+
 -- Makes a waiter the holder.
 local function grant(state, waiter, ttl, token)
   local deadline = -1
@@ -102,7 +119,7 @@ end
 local function hand_over(state, asker)
   -- To pop is to write, even from an empty line; and where nothing is written before, a full memory refuses
   -- the new lease, as it should.
-  if state.held or redis.call('LLEN', state.queue) == 0 then return false end
+  if state.held or redis.call('LLEN', state.queue) == 0 or guard_left() > 0 then return false end
   while not state.held do
     local waiter = redis.call('LPOP', state.queue)
     if not waiter then return false end
