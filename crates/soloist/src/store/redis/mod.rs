@@ -227,9 +227,9 @@ impl Store for RedisStore {
 
     async fn release(&self, key: &Key, who: &Who) -> Result<Released> {
         let names = self.names(key);
-        let build = |cmd: &mut Cmd, _| {
+        let build = |cmd: &mut Cmd, again: bool| {
             three(cmd.arg(3), &names);
-            cmd.arg(pack::who(who)).arg(self.session.as_u128().to_be_bytes().as_slice());
+            cmd.arg(pack::who(who)).arg(self.session.as_u128().to_be_bytes().as_slice()).arg(u8::from(again));
         };
         let Answered { value, unsure, .. } = self.link.call(&self.scripts.release, &build).await?;
         match (self.read(answer::released(value))?, unsure) {
