@@ -11,6 +11,9 @@ mod leaders;
 mod local_store;
 mod partition;
 mod processes;
+#[path = "../observing/recorder.rs"]
+#[allow(dead_code)]
+mod recorder;
 #[path = "../support/redis_server.rs"]
 mod redis_server;
 mod refused;
