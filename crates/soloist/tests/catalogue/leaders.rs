@@ -74,3 +74,61 @@ async fn a_take_over_that_crosses_a_release_stands() {
     }
     assert_eq!(released + lost, 200);
 }
+
+/// A name is a label: two requests of one holder are two requests.
+#[tokio::test]
+async fn holders_of_one_name_are_not_one() {
+    let server = RedisServer::start();
+    let (one, two) = (client(&server.url(), "worker").await, client(&server.url(), "worker").await);
+    let lease = one.lock("k").await.unwrap();
+    assert!(two.try_lock("k").await.unwrap().is_none());
+    let waiting = {
+        let one = one.clone();
+        tokio::spawn(async move { one.lock("k").await.unwrap() })
+    };
+    in_line(&two, "k", 1).await;
+    let first = lease.id();
+    lease.release().await.unwrap();
+    let next = soon(waiting).await.unwrap();
+    // What has ended ends nothing more, though it bears the same name.
+    assert!(matches!(two.release(&first).await, Err(Error::NotHeld { .. })));
+    assert!(matches!(two.renew(&first, MS(60_000)).await, Err(Error::NotHeld { .. })));
+    assert_eq!(two.inspect("k").await.unwrap().holding.unwrap().token, next.token());
+}
+
+/// A contender, refused, waiting or giving up, leaves the holder's deadline as it was.
+#[tokio::test]
+async fn contenders_do_not_lengthen_a_lease() {
+    let server = RedisServer::start();
+    let (one, two) = (client(&server.url(), "one").await, client(&server.url(), "two").await);
+    let id = one.lock("k").ttl(MS(60_000)).await.unwrap().detach().await.unwrap();
+    let deadline = async || two.inspect("k").await.unwrap().holding.unwrap().deadline;
+    let before = deadline().await;
+    assert!(two.try_lock("k").ttl(MS(600_000)).await.unwrap().is_none());
+    assert!(two.lock("k").ttl(MS(600_000)).wait(MS(20)).await.is_err());
+    two.flush().await;
+    assert_eq!(deadline().await, before);
+    one.release(&id).await.unwrap();
+}
+
+/// A renewal that ran on after the release would hold a key for ever, or bring it back.
+#[tokio::test]
+async fn who_has_released_renews_no_more() {
+    use soloist::testing::{FaultyStore, Verb};
+    let store = std::sync::Arc::new(FaultyStore::new(std::sync::Arc::new(
+        soloist::store::memory::MemoryStore::new(),
+    )));
+    let client = Client::builder().store(std::sync::Arc::clone(&store) as std::sync::Arc<dyn soloist::Store>);
+    let client = client.unwrap();
+    let renewals = || store.counts().asked(Verb::Renew);
+    let (released, dropped) =
+        (client.lock("k").ttl(MS(150)).await.unwrap(), client.lock("j").ttl(MS(150)).await.unwrap());
+    soon(store.watch().wait_for(|counts| counts.asked(Verb::Renew) >= 2)).await.unwrap();
+    released.release().await.unwrap();
+    drop(dropped);
+    client.flush().await;
+    let before = renewals();
+    tokio::time::sleep(MS(600)).await; // several times their ttl: the time itself is what is tested
+    assert_eq!(renewals(), before);
+    assert!(client.list("*").await.unwrap().is_empty());
+}
