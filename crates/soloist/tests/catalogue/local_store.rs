@@ -145,26 +145,33 @@ async fn a_file_deleted_under_its_holder_ends_its_lease_and_tokens_still_grow() 
 
 #[tokio::test]
 async fn a_file_of_another_format_is_refused_and_left_as_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let one = client(&url(folder.path()), "a").await;
-    one.lock("k").await.unwrap().release().await.unwrap();
-    drop(one);
-    let shard = shards(folder.path()).remove(0);
-    let file = std::fs::OpenOptions::new().write(true).open(&shard).unwrap();
-    for slot in [0, 1_u64 << 30] {
-        // The format's number stands behind the seven letters.
-        std::os::unix::fs::FileExt::write_all_at(&file, &[9], slot + 7).unwrap();
+    use std::os::unix::fs::FileExt;
+    // Another version writes into one of the two slots first.
+    for slots in [&[0_u64][..], &[1], &[0, 1]] {
+        let folder = tempfile::tempdir().unwrap();
+        let one = client(&url(folder.path()), "a").await;
+        one.lock("k").await.unwrap().release().await.unwrap();
+        let shard = shards(folder.path()).remove(0);
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(&shard).unwrap();
+        for slot in slots {
+            // The format's number stands behind the seven letters.
+            file.write_all_at(&[9], (slot << 30) + 7).unwrap();
+        }
+        let read = || {
+            let mut heads = [[0; 64]; 2];
+            file.read_exact_at(&mut heads[0], 0).unwrap();
+            file.read_exact_at(&mut heads[1], 1 << 30).unwrap();
+            heads
+        };
+        let before = read();
+        // Neither a process that begins goes on, nor one that had the file open: the grant was written to slot 1,
+        // the release to slot 0, so the other version's first write goes to slot 1.
+        let open_before = slots.contains(&1).then_some(one);
+        for client in [client(&url(folder.path()), "b").await].into_iter().chain(open_before) {
+            let error = client.try_lock("k").await.map(drop).unwrap_err();
+            says_what_and_where(&error, folder.path());
+            assert!(error.to_string().contains("format 9"), "{error}");
+        }
+        assert_eq!(read(), before);
     }
-    let read = || {
-        let mut head = [0; 64];
-        let file = std::fs::File::open(&shard).unwrap();
-        std::os::unix::fs::FileExt::read_exact_at(&file, &mut head, 0).unwrap();
-        head
-    };
-    let before = read();
-    let two = client(&url(folder.path()), "b").await;
-    let error = two.try_lock("k").await.map(drop).unwrap_err();
-    says_what_and_where(&error, folder.path());
-    assert!(error.to_string().contains('9'), "it names the format: {error}");
-    assert_eq!(read(), before);
 }

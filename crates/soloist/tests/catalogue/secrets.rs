@@ -75,6 +75,8 @@ async fn no_password_is_told_by_a_connection_that_fails() {
     urls.push(format!("redis://worker:{ENCODED}@host/notadb"));
     urls.push(format!("redis://worker:{SECRET}@host"));
     urls.push(format!("redis+unix:///no/such?user=worker&pass={ENCODED}"));
+    urls.push(format!("redis+unix:///no/such?pass={ENCODED}&tls=yes"));
+    urls.push(format!("redis://host?password={ENCODED}"));
     urls.push(format!("http://worker:{ENCODED}@host"));
     for url in urls {
         let error = soon(Client::connect(&url)).await.unwrap_err();
