@@ -120,7 +120,8 @@ impl<T: Payload> Leader<T> {
     /// # Errors
     /// [`Error::Lost`] when this leader was replaced: its value is not taken, whoever waits gets its
     /// successor's. [`Error::TooLarge`] and [`Error::BadResult`] when it cannot be published, which those
-    /// who wait are told too. The store's, when it cannot be reached: then the next in line will compute.
+    /// who wait are told too. [`Error::Unknown`] when an answer was lost and it cannot be told any more whether it was
+    /// taken. The store's, when it cannot be reached: then the next in line will compute.
     ///
     /// # Cancel safety
     /// Safe: dropped in flight, either everybody has the value or the next in line will compute.

@@ -242,8 +242,8 @@ impl Lease {
     ///
     /// # Errors
     /// [`Error::Lost`] when it had ended before; [`Error::Unknown`] when that cannot be told;
-    /// [`Error::Unavailable`] when the store cannot be reached: the release is then tried again in the
-    /// background, until the lease ends by itself.
+    /// [`Error::Unavailable`] when the store cannot be reached, and [`Error::Refused`] when it takes no writes: it is not
+    /// released then. That is tried again in the background, until the lease ends by itself.
     ///
     /// # Cancel safety
     /// Safe: dropped in flight, the key is released in the background.
@@ -268,7 +268,8 @@ impl Lease {
         }
         self.kept.begin_end();
         let released = self.store.release(&self.kept.key, &Who::Ticket(self.kept.ticket)).await;
-        if !matches!(released, Err(Error::Unavailable { .. })) {
+        // Not released: the drop has it tried again.
+        if !matches!(released, Err(Error::Unavailable { .. } | Error::Refused { .. })) {
             self.finish();
         }
         match released? {

@@ -1,6 +1,8 @@
 //! The walls of the house: who may use whom. Each is shown to fail on a bad line, too.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "house/catalogue.rs"]
+mod catalogue;
 #[path = "house/said.rs"]
 mod said;
 #[path = "support/sources.rs"]

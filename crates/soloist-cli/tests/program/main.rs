@@ -6,6 +6,7 @@ mod doctor;
 mod killed;
 mod leases;
 mod once;
+mod outside;
 mod place;
 mod printed;
 mod run;

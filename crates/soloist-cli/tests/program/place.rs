@@ -132,6 +132,11 @@ impl Running {
         self.child.stdin.take().unwrap().write_all(bytes).unwrap();
     }
 
+    /// Types this, and goes on listening: who types keeps the input open.
+    pub fn type_in(&mut self, text: &str) {
+        self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
     pub fn status(&mut self) -> ExitStatus {
         let began = Instant::now();
         loop {

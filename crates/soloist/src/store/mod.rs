@@ -179,7 +179,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Dropped in flight, it may have been carried out; asking again with the same ticket is safe.
     async fn release(&self, key: &Key, who: &Who) -> Result<Released>;
 
-    /// Publishes the result of a flight, and ends its leader's lease.
+    /// Publishes the result of a flight, and ends its leader's lease. Answers
+    /// [`Error::Unknown`](crate::Error::Unknown) when asking again could not tell whether it was carried out.
     ///
     /// # Cancel safety
     /// Dropped in flight, it may have been carried out; asking again with the same ticket is safe.

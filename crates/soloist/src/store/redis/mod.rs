@@ -230,9 +230,9 @@ impl Store for RedisStore {
 
     async fn release(&self, key: &Key, who: &Who) -> Result<Released> {
         let names = self.names(key);
-        let build = |cmd: &mut Cmd, _| {
+        let build = |cmd: &mut Cmd, again: bool| {
             three(cmd.arg(3), &names);
-            cmd.arg(pack::who(who)).arg(self.session.as_u128().to_be_bytes().as_slice());
+            cmd.arg(pack::who(who)).arg(self.session.as_u128().to_be_bytes().as_slice()).arg(u8::from(again));
         };
         let Answered { value, unsure, .. } = self.link.call(&self.scripts.release, &build).await?;
         match (self.read(answer::released(value))?, unsure) {
@@ -255,8 +255,15 @@ impl Store for RedisStore {
             cmd.arg(u8::from(publication.kind == OutcomeKind::Error)).arg(pack::bounded(publication.keep));
             cmd.arg(&body[..]).arg(LARGEST_MESSAGE);
         };
-        let Answered { value, .. } = self.link.call_sized(&self.scripts.publish, body.len(), &build).await?;
-        self.read(answer::published(value))
+        let Answered { value, unsure, .. } =
+            self.link.call_sized(&self.scripts.publish, body.len(), &build).await?;
+        match (self.read(answer::published(value))?, unsure) {
+            // The first try may have been published, and the next leader's result have taken its place since.
+            (Published::Refused(_), Some(why)) => {
+                Err(Error::Unknown { verb: "publish", key: publication.key.clone(), why })
+            }
+            (published, _) => Ok(published),
+        }
     }
 
     async fn forget(&self, key: &Key) -> Result<bool> {
