@@ -130,7 +130,13 @@ async fn pass<T>(verb: &'static str, asked: impl Future<Output = T>) -> T {
     let mut asked = pin!(asked);
     let first = poll_fn(|cx| Poll::Ready(asked.as_mut().poll(cx))).await;
     let answer = match first {
-        Poll::Ready(answer) => answer,
+        Poll::Ready(answer) => {
+            // On a busy machine the answer can be there before the first look: no less unseen.
+            if gate.is_at(verb, count, Phase::During) {
+                gate.stop().await;
+            }
+            answer
+        }
         Poll::Pending => {
             if gate.is_at(verb, count, Phase::During) {
                 gate.stop().await;
