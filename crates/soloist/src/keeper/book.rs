@@ -327,8 +327,9 @@ impl Page {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use futures_util::FutureExt;
 
     use super::*;

@@ -291,8 +291,9 @@ fn first_due(kept: &Kept, now: Moment) -> Option<Moment> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::error::{Error, Result};
     use crate::name::{FencingToken, Holder, Key};
