@@ -183,6 +183,11 @@ async fn matrix(ground: &Ground, halfway: bool, rounds: usize) {
             client.inspect(format!("warm{number}")).await.unwrap();
         }
     }
+    for client in [&world.a, &world.b, &world.plain] {
+        // The connection for what is dropped.
+        drop(client.lock("warm").await.unwrap());
+        client.flush().await;
+    }
     let mut events = world.plain.events().await.unwrap();
     let expired: Arc<Mutex<HashSet<String>>> = Arc::default();
     let heard = Arc::clone(&expired);
