@@ -183,7 +183,7 @@ async fn matrix(ground: &Ground, halfway: bool, rounds: usize) {
             client.inspect(format!("warm{number}")).await.unwrap();
         }
     }
-    for client in [&world.a, &world.b, &world.plain] {
+    for client in [&world.a, &world.b] {
         // The connection for what is dropped.
         drop(client.lock("warm").await.unwrap());
         client.flush().await;
