@@ -26,8 +26,8 @@ pub const APP_KEY: &str = "app";
 /// A connection to a store, and the background task that keeps its leases. Open one and share it: clones are
 /// cheap and share both, and however many keys are locked or waited for, the connections stay the same few.
 ///
-/// Whatever is dropped is cleaned up in the background; [`Client::close`] waits for that. The task lives on
-/// the tokio runtime on which the client was made, and ends with the last clone and lease.
+/// Whatever is dropped is cleaned up in the background; [`Client::close`] waits for that. The task lives on a thread
+/// that all clients of the process share, and ends with the last clone and lease.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -611,8 +611,9 @@ impl Client {
     }
 
     /// Waits until everything that was dropped is released, and ends the connection. Leases that are held and
-    /// requests that wait, those of other clones too, end: their owners are told ([`Lease::lost`],
-    /// [`Error::Closed`]), and the keys are free for others at once.
+    /// requests that wait or were just sent, those of other clones too, end: their owners are told ([`Lease::lost`],
+    /// [`Error::Closed`]), and the keys are free for others when this returns. What is asked for later is answered
+    /// with [`Error::Closed`] at once.
     ///
     /// # Cancel safety
     /// Safe: what is not yet released then is released in the background.

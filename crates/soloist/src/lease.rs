@@ -18,11 +18,11 @@ use crate::observe;
 use crate::protocol::{Released, Renewed, Who};
 use crate::store::Store;
 
-/// A key that is held. It renews itself in the background, a third of its ttl after each renewal, until it
-/// is released or dropped.
+/// A key that is held. It renews itself in the background, about a third of its ttl after each renewal, until it
+/// is released or dropped. No thread of yours is needed for that, so none that is blocked loses it.
 ///
-/// Dropping it releases the key in the background and never blocks; [`Lease::release`] says whether that
-/// worked. A lease can be lost while it is held (its ttl passes while the store is away, or somebody takes
+/// Dropping it releases the key in the background and never blocks, also where a panic or the end of a runtime drops
+/// it, as long as the process lives; [`Lease::release`] says whether that worked. A lease can be lost while it is held (its ttl passes while the store is away, or somebody takes
 /// the key over): [`Lease::lost`] tells. What the lock protects should check [`Lease::token`], for no lease
 /// can stop a process that was frozen past its ttl.
 ///

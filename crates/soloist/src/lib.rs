@@ -60,7 +60,8 @@
 //!
 //! **A lease can be lost while it is held**: its ttl passes while the store is away or the machine sleeps, or
 //! somebody takes the key over. [`Lease::run_until_lost`] drops the work then; [`Lease::lost`] is for a
-//! `select!` of your own. Renewal goes on by itself, in the background.
+//! `select!` of your own. Renewal goes on by itself, on a thread of this crate's: a runtime whose threads are all
+//! blocked loses nothing by that. [`Lock::max_hold`] is for a holder that may be stuck: beyond it nothing is renewed.
 //!
 //! ```
 //! # async fn work() {}
@@ -255,8 +256,10 @@
 //! do. Nothing is retried for ever silently, and what cannot be told is [`Error::Unknown`], never a guess.
 //!
 //! **Every future of this crate may be dropped at any await**: no key stays held and no place in line stays
-//! taken. What is dropped is cleaned up in the background, by one task of the client; so call
-//! [`Client::close`] before the runtime ends, or on a Redis others wait for the ttl of what was not yet released.
+//! taken. What is dropped, also by a panic or by a runtime that ends, is cleaned up in the background as long as the
+//! process lives; so call [`Client::close`] before the process ends, or on a Redis others wait for the ttl of what was
+//! not yet released. A process that forks must not use its parent's clients in the child: nothing there renews or
+//! releases the parent's leases, and they end there by their deadline. Open a new client in it.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

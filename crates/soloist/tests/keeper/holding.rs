@@ -19,6 +19,8 @@ async fn ends_though_its_holder_lives(fleet: Fleet) {
             None => lock.no_expiry().await.unwrap(),
         };
         let after = Moment::now();
+        // Nor does a longer ttl help.
+        stuck.renew(MS(3_600_000)).await.unwrap();
         // Held beyond its ttl, but not beyond the most.
         let next = soon(async { b.lock("k").await }).await.unwrap();
         assert!(Moment::now() >= before.after(most), "not before");

@@ -1,10 +1,11 @@
 //! A request that the store carries out when nobody expects it any more.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use soloist::store::memory::MemoryStore;
-use soloist::{Client, Store};
+use soloist::{Client, Error, Store};
 
 use crate::fleet::{soon, until};
 use crate::odd::Odd;
@@ -38,4 +39,17 @@ async fn closing_waits_for_a_request_that_may_still_be_carried_out() {
     assert!(store.was_carried_out());
     assert!(soon(asking).await.unwrap().is_err());
     assert!(other.inspect("k").await.unwrap().holding.is_none());
+}
+
+#[tokio::test]
+async fn nothing_is_sent_after_the_end_of_its_client() {
+    let store = Arc::new(Odd::late(MemoryStore::new()));
+    store.hesitates.store(true, Ordering::SeqCst);
+    let client = Client::builder().store(Arc::clone(&store) as Arc<dyn Store>).unwrap();
+    let asker = client.clone();
+    let mut asking = Box::pin(async move { asker.lock("k").await.map(drop) });
+    assert!((&mut asking).now_or_never().is_none());
+    soon(client.close()).await;
+    assert!(matches!(soon(asking).await, Err(Error::Closed)));
+    assert!(!store.is_asked());
 }

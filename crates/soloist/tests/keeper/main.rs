@@ -6,6 +6,7 @@ mod closing;
 #[path = "../client/fleet.rs"]
 #[allow(dead_code)]
 mod fleet;
+mod forked;
 mod holding;
 mod late;
 mod many;

@@ -22,6 +22,8 @@ pub struct Odd {
     forgetful: bool,
     /// Whether renewals of keys that begin with `stuck` are never answered, nor others that come along with them.
     pub stuck: AtomicBool,
+    /// Whether requests are sent only when they are looked at again.
+    pub hesitates: AtomicBool,
     asked: Arc<Mutex<Option<Request>>>,
     left: AtomicUsize,
     carried_out: AtomicBool,
@@ -30,8 +32,8 @@ pub struct Odd {
 impl Odd {
     fn new(inner: MemoryStore, forgetful: bool) -> Self {
         let (asked, left, carried_out) = (Arc::default(), AtomicUsize::new(0), AtomicBool::new(false));
-        let stuck = AtomicBool::new(false);
-        Odd { inner, forgetful, stuck, asked, left, carried_out }
+        let (stuck, hesitates) = (AtomicBool::new(false), AtomicBool::new(false));
+        Odd { inner, forgetful, stuck, hesitates, asked, left, carried_out }
     }
 
     /// Never answers a request, and carries it out after the first time that it is left.
@@ -66,6 +68,9 @@ impl Store for Odd {
         if self.forgetful {
             let grant = Grant { token: FencingToken(1), from: 1, ttl: request.ttl };
             return Ok(Reply::new(Answer::Granted(grant), Moment::now(), 1));
+        }
+        if self.hesitates.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
         }
         *self.asked.lock().unwrap() = Some(request.clone());
         std::future::pending().await
