@@ -90,7 +90,12 @@ fn every_id_is_the_systems_randomness() {
     let library = Path::new(env!("CARGO_MANIFEST_DIR"));
     let names = fs::read_to_string(library.join("src/name.rs")).unwrap();
     let mints = names.matches("pub fn mint()").count();
-    assert!(mints >= 1 && names.matches("getrandom::fill(").count() == mints, "minted by anything else");
+    assert!(mints >= 1 && names.matches("random::fill(").count() == mints, "minted by anything else");
+    // In a simulation, chance comes from its seed: nothing else stands before the system's.
+    let random = fs::read_to_string(library.join("src/random.rs")).unwrap();
+    let fill = random.split("fn fill(").nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();
+    let seeded = "#[cfg(feature = \"testing\")]\n    if seeded::fill(bytes) {\n        return Ok(());\n    }";
+    assert!(fill.contains(seeded) && fill.trim_end().ends_with("getrandom::fill(bytes)"), "{fill}");
     let manifest = fs::read_to_string(library.join("Cargo.toml")).unwrap();
     for generator in ["rand", "fastrand", "oorandom", "uuid"] {
         assert!(!manifest.lines().any(|line| line.starts_with(&format!("{generator}."))), "{generator}");
