@@ -82,6 +82,7 @@ async fn each_planned_fault_is_what_it_is_called() {
     assert!(!held("straggler").await);
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert!(held("straggler").await);
+    assert_eq!(store.settles(), Duration::from_secs(5), "whoever leaves such a request leaves it once more");
     store.away(true);
     assert!(matches!(store.acquire(&request("away")).await, Err(Error::Unavailable { .. })));
     store.away(false);
