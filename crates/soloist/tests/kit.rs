@@ -7,13 +7,15 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use soloist::protocol::{Mode, Request, Ttl, Want};
 use soloist::store::memory::MemoryStore;
 use soloist::testing::{Fault, FaultyStore, FaultyWire, Injected, Rates, RedisServer, SecondProcess};
-use soloist::testing::{Verb, WireFault};
-use soloist::{Client, Error, Holder, Key, Store, Ticket};
+use soloist::testing::{Verb, WireFault, simulate};
+use soloist::{Client, Error, Holder, Key, Store, Ticket, Told};
 
 const LIMIT: Duration = Duration::from_secs(30);
+const MS: fn(u64) -> Duration = Duration::from_millis;
 
 fn request(key: &str) -> Request {
     Request {
@@ -82,6 +84,7 @@ async fn each_planned_fault_is_what_it_is_called() {
     assert!(!held("straggler").await);
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert!(held("straggler").await);
+    assert_eq!(store.settles(), Duration::from_secs(5), "whoever leaves such a request leaves it once more");
     store.away(true);
     assert!(matches!(store.acquire(&request("away")).await, Err(Error::Unavailable { .. })));
     store.away(false);
@@ -93,22 +96,57 @@ async fn each_planned_fault_is_what_it_is_called() {
     assert_eq!(store.counts().failed(), 6);
 }
 
-/// A lost wake-up is found by the next look, on a clock that runs by itself.
+/// What a store says by itself: a notice that is lost is not heard, an event that is lost leaves a gap.
 #[tokio::test]
-async fn a_lost_notice_and_a_missed_event_are_not_heard() {
+async fn a_lost_notice_is_not_heard_and_a_lost_event_is_a_gap() {
     let root = MemoryStore::new();
     let other = Client::builder().store(Arc::new(root.peer())).unwrap();
     let store = Arc::new(FaultyStore::new(Arc::new(root)));
-    let mut notices = store.notices();
+    let (mut notices, mut events) = (store.notices(), store.events().await.unwrap());
     let (one, two) = (request("k"), request("j"));
+    store.plan(Verb::Event, Fault::Lost);
     for request in [&one, &two] {
         store.acquire(request).await.unwrap();
     }
+    assert_eq!(tokio::time::timeout(LIMIT, events.next()).await.unwrap(), Some(Told::Missed));
+    let told = tokio::time::timeout(LIMIT, events.next()).await.unwrap();
+    assert!(matches!(&told, Some(Told::Event(event)) if event.key == two.key), "{told:?}");
     store.plan(Verb::Notice, Fault::Lost);
     other.break_lock("k").await.unwrap();
     other.break_lock("j").await.unwrap();
     let heard = tokio::time::timeout(LIMIT, notices.recv()).await.unwrap().unwrap();
     assert!(matches!(heard, soloist::store::Notice::Lost(ticket, ..) if ticket == two.ticket), "{heard:?}");
+    store.away(true);
+    store.away(false);
+    let heard = tokio::time::timeout(LIMIT, notices.recv()).await.unwrap().unwrap();
+    assert_eq!(heard, soloist::store::Notice::AskAgain);
+}
+
+#[test]
+fn a_lost_wake_up_is_found_by_the_next_look_and_a_late_one_late() {
+    simulate(7, |_| async {
+        for (fault, least, most) in
+            [(None, 0, 1), (Some(Fault::Lost), 15, 16), (Some(Fault::Late(MS(2000))), 2, 3)]
+        {
+            let root = MemoryStore::new();
+            let other = Client::builder().store(Arc::new(root.peer())).unwrap();
+            let store = Arc::new(FaultyStore::new(Arc::new(root)));
+            let client = Client::builder().store(Arc::clone(&store) as Arc<dyn Store>).unwrap();
+            let lease = other.lock("k").await.unwrap();
+            if let Some(fault) = fault {
+                store.plan(Verb::Wait, fault);
+            }
+            let waiting = tokio::spawn(async move { client.lock("k").await.map(drop) });
+            while other.inspect("k").await.unwrap().waiting == 0 {
+                tokio::task::yield_now().await;
+            }
+            let began = tokio::time::Instant::now();
+            lease.release().await.unwrap();
+            waiting.await.unwrap().unwrap();
+            // On this clock times are exact, however slow the machine is.
+            assert!((least..=most).contains(&began.elapsed().as_secs()), "{fault:?}: {:?}", began.elapsed());
+        }
+    });
 }
 
 /// A server that answers every request with the same bytes in reverse.

@@ -77,6 +77,16 @@ struct Planned {
     all: Rates,
     rates: BTreeMap<Verb, Rates>,
     calm: bool,
+    /// The longest time after which a request may be carried out that was said to have failed.
+    straggles: Duration,
+}
+
+impl Planned {
+    fn allow(&mut self, rates: Rates) {
+        if rates.straggles > 0 {
+            self.straggles = self.straggles.max(rates.lateness);
+        }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -136,7 +146,11 @@ impl FaultyStore {
 
     /// Plans what happens to the next call of a verb that nothing is planned for yet.
     pub fn plan(&self, verb: Verb, fault: Fault) {
-        lock(&self.state.planned).plan.entry(verb).or_default().push_back(fault);
+        let mut planned = lock(&self.state.planned);
+        if let Fault::Straggles(late) = fault {
+            planned.straggles = planned.straggles.max(late);
+        }
+        planned.plan.entry(verb).or_default().push_back(fault);
     }
 
     /// By which chance faults happen; 0 at the beginning.
@@ -146,12 +160,16 @@ impl FaultyStore {
 
     /// How often which fault happens to calls that nothing is planned for, but for verbs that have rates of their own.
     pub fn rates(&self, rates: Rates) {
-        lock(&self.state.planned).all = rates;
+        let mut planned = lock(&self.state.planned);
+        planned.allow(rates);
+        planned.all = rates;
     }
 
     /// How often which fault happens to one verb.
     pub fn rates_of(&self, verb: Verb, rates: Rates) {
-        lock(&self.state.planned).rates.insert(verb, rates);
+        let mut planned = lock(&self.state.planned);
+        planned.allow(rates);
+        planned.rates.insert(verb, rates);
     }
 
     /// Switches all faults off, and on again; what is planned stays planned.
@@ -421,6 +439,17 @@ impl Store for FaultyStore {
 
     fn liveness(&self) -> Result<Option<OwnedFd>> {
         self.inner.liveness()
+    }
+
+    fn settles(&self) -> Duration {
+        self.inner.settles() + lock(&self.state.planned).straggles
+    }
+
+    /// The same faults happen there.
+    fn aside(&self) -> Option<Arc<dyn Store>> {
+        let (notices, stragglers) = Default::default();
+        let (inner, name, state) = (self.inner.aside()?, self.name.clone(), Arc::clone(&self.state));
+        Some(Arc::new(FaultyStore { inner, name, state, notices, stragglers }))
     }
 
     async fn stop_waiting(&self) {

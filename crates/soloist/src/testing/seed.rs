@@ -1,17 +1,15 @@
 //! Chance from a seed. What the n-th draw of a stream is depends on nothing else, so that what happens beside it
 //! changes nothing.
 
+use crate::random::Dice;
+
 /// A number for the n-th draw of a stream.
 pub(super) fn draw(seed: u64, stream: u64, n: u64) -> u64 {
     mix(mix(mix(seed).wrapping_add(stream)).wrapping_add(n))
 }
 
-/// The finalizer of splitmix64: every bit of the input moves every bit of the output.
 fn mix(seed: u64) -> u64 {
-    let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
+    Dice::new(seed).next_u64()
 }
 
 /// Which of some things happens, each with a chance out of a thousand; the rest of the thousand is none.

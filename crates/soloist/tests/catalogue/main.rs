@@ -20,6 +20,7 @@ mod refused;
 mod role;
 mod scripts;
 mod secrets;
+mod suspended;
 mod versions;
 
 use std::sync::Arc;
