@@ -193,7 +193,12 @@ impl Party {
             }
         }
         self.record(What::Ended { op, how: End::LetGo, sure });
-        let released = self.client.release(&id).await;
+        // Nobody else does it: that lease is in the caller's own hands now.
+        let mut released = self.client.release(&id).await;
+        while let Err(Error::Unavailable { .. } | Error::Refused { .. }) = released {
+            tokio::time::sleep(MS(500)).await;
+            released = self.client.release(&id).await;
+        }
         self.answered(op, &released);
     }
 
