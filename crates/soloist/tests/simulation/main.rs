@@ -5,6 +5,7 @@
 
 #[path = "../support/party.rs"]
 mod party;
+mod planted;
 mod run;
 
 use std::time::Duration;
@@ -20,6 +21,15 @@ fn replay() {
     print!("{}", ran.history.to_json_lines());
     println!("{}", ran.summary());
     ran.demand_none();
+}
+
+#[test]
+fn the_same_seed_is_the_same_run_and_another_is_not() {
+    let history = |seed| run(seed, Setup::default()).history.to_json_lines();
+    let one = history(7);
+    assert!(one.len() > 10_000, "{one}");
+    assert_eq!(one, history(7));
+    assert_ne!(one, history(8));
 }
 
 /// A day of the fleet, in many short runs.
