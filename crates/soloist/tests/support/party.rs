@@ -97,7 +97,8 @@ impl Party {
         match dice.below(100) {
             0..62 => self.lock(dice, lock).await,
             62..94 => self.once(dice, flight).await,
-            94..96 => self.breaks(lock, false).await,
+            94 => self.breaks(lock, false).await,
+            95 => self.breaks(flight, false).await,
             96..98 => self.breaks(flight, true).await,
             _ => drop(self.client.inspect(lock).await),
         }

@@ -205,6 +205,9 @@ impl World {
             let mut state = self.state();
             let State { weather, dice, .. } = &mut *state;
             let (way, lost) = (weather.way(dice), dice.chance(weather.wake_up_lost));
+            // A leader that publishes blindly does not hear either that it was replaced.
+            let blind = state.planted == Some(Planted::BlindPublish) && matches!(wake, Wake::Lost(..));
+            let lost = lost || blind;
             state.count("wake-ups lost", lost);
             (way, lost)
         };
