@@ -3,6 +3,7 @@
 //! `SEED=7 cargo test -p soloist --test simulation replay -- --nocapture` runs one seed and prints its history.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+mod asleep;
 mod found;
 #[path = "../support/party.rs"]
 mod party;
