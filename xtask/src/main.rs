@@ -3,6 +3,7 @@
 
 mod demo;
 mod install;
+mod soak;
 mod steps;
 
 use std::path::Path;
@@ -16,7 +17,8 @@ cargo xtask CHORE
   test    install what the tests need, then check the formatting, the lints, the docs and all tests
   ci      the same
   demo    the main job: one result for twenty processes, one lock for twenty more
-  soak    the long runs of the tests (SOLOIST_SOAK=1), in release mode
+  soak    the long runs of the tests (SOLOIST_SOAK=1), in release mode; with --minutes N [--seed S] the
+          simulation, a real server and the local store for so long, from that seed on
   help    this text
 
 The first failure ends the chore, with the exit code of the command that failed.";
@@ -25,7 +27,13 @@ fn main() -> ExitCode {
     let chore = std::env::args().nth(1).unwrap_or_else(|| "help".into());
     let done = match chore.as_str() {
         "test" | "ci" => test(),
-        "soak" => soak(),
+        "soak" => match soak::Soak::read(std::env::args().skip(2)) {
+            Ok(soak) => enter_root().and_then(|()| soak.run()),
+            Err(why) => {
+                eprintln!("error: {why}\n\n{HELP}");
+                return ExitCode::from(2);
+            }
+        },
         "demo" => enter_root().and_then(|()| demo::demo()),
         "help" | "-h" | "--help" => {
             println!("{HELP}");
@@ -69,13 +77,6 @@ fn test() -> Result<(), Failure> {
     Step::cargo("test").args(["--workspace", "--all-targets", "--no-run"]).run()?;
     // Plain `cargo test`, whose closing lines others read; it runs the examples in the docs as well.
     Step::cargo("test").args(["--workspace"]).run()
-}
-
-fn soak() -> Result<(), Failure> {
-    enter_root()?;
-    install::redis_server()?;
-    let long = ["--workspace", "--release", "--", "--include-ignored"];
-    Step::cargo("test").args(long).env("SOLOIST_SOAK", "1").run()
 }
 
 /// Chores run from the repository's root, wherever they were called.

@@ -37,6 +37,8 @@ pub(crate) struct Kept {
 struct Life {
     /// What the next renewal asks for.
     ttl: Ttl,
+    /// The longest that was ever asked for: the store may still count by it.
+    longest: Ttl,
     deadline: Option<Moment>,
     loss: Option<Loss>,
 }
@@ -57,7 +59,7 @@ impl Kept {
         ttl: Ttl,
         deadline: Option<Moment>,
     ) -> Self {
-        let life = Mutex::new(Life { ttl, deadline, loss: None });
+        let life = Mutex::new(Life { ttl, longest: ttl, deadline, loss: None });
         let (ending, told) = (AtomicBool::new(false), Notify::new());
         Kept { key, ticket, token, holder, since: Moment::now(), until: None, life, ending, told }
     }
@@ -81,11 +83,19 @@ impl Kept {
         self.life().ttl
     }
 
+    /// How long the store may hold it from now on, whatever was lost on the way; `None` is for ever.
+    pub(crate) fn longest(&self) -> Option<Duration> {
+        self.life().longest.duration()
+    }
+
     /// Renewals ask for this ttl from now on. A shorter one counts at once: its answer may be lost, and then
     /// the store counts by it all the same.
     pub(crate) fn set_ttl(&self, ttl: Ttl) {
         let mut life = self.life();
         life.ttl = ttl;
+        if life.longest.duration().is_some_and(|longest| ttl.duration().is_none_or(|ttl| longest < ttl)) {
+            life.longest = ttl;
+        }
         let end = ttl.duration().map(|ttl| Moment::now().after(ttl));
         life.deadline = earlier(life.deadline, end);
     }

@@ -79,7 +79,9 @@ async fn release(store: &dyn Store, kept: &Kept) {
 
 /// Ends a lease at the store. Answers whether that worked.
 async fn end(store: &dyn Store, kept: &Kept) -> bool {
-    let end = kept.deadline().unwrap_or_else(|| Moment::now().after(LONG));
+    // A renewal may have been carried out whose answer was lost, or not carried out at all: then the store counts
+    // longer than we do, though our own deadline is near or over.
+    let end = Moment::now().after(kept.longest().map_or(LONG, |ttl| ttl.min(LONG)));
     let who = Who::Ticket(kept.ticket);
     let done = retry(end, || store.release(&kept.key, &who)).await;
     if let Err(error) = &done {

@@ -30,10 +30,10 @@ pub(super) async fn wait<S: Store + ?Sized>(
     let mut request = request.clone();
     loop {
         let slot = hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
-        let pause = match &standing.answer {
+        let (pause, current) = match &standing.answer {
             Answer::Queued(queued) => {
                 request.stands_behind(queued);
-                next_look(queued, standing.read.store)
+                (next_look(queued, standing.read.store), queued.holding.token)
             }
             _ => {
                 hub.forget(request.ticket);
@@ -45,10 +45,11 @@ pub(super) async fn wait<S: Store + ?Sized>(
             wake = slot.told() => wake,
             () = tokio::time::sleep(pause) => Wake::Look,
         };
-        // What was told before the answer that put the request in line is over: asking again finds out.
+        // What was told before the answer that put the request in line is over: asking again finds out. Tokens
+        // tell which came first, whatever the store's clock does.
         let wake = match wake {
-            Wake::Granted(grant) if grant.from < standing.read.store => Wake::Look,
-            Wake::Done(outcome) if outcome.at < standing.read.store => Wake::Look,
+            Wake::Granted(grant) if grant.token <= current => Wake::Look,
+            Wake::Done(outcome) if outcome.token < current => Wake::Look,
             wake => wake,
         };
         standing = match wake {

@@ -35,10 +35,14 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn summary(&self) -> String {
+    pub fn requests(&self) -> usize {
         let asked = self.history.records.iter().filter(|record| matches!(record.what, What::Asked { .. }));
+        asked.count()
+    }
+
+    pub fn summary(&self) -> String {
         let (seed, time) = (self.seed, self.time.as_secs());
-        format!("seed {seed}: {time} s, {} requests, {:?}", asked.count(), self.faults)
+        format!("seed {seed}: {time} s, {} requests, {:?}", self.requests(), self.faults)
     }
 
     /// Fails with the first violation, if there is one.

@@ -97,7 +97,8 @@ impl Party {
         match dice.below(100) {
             0..62 => self.lock(dice, lock).await,
             62..94 => self.once(dice, flight).await,
-            94..96 => self.breaks(lock, false).await,
+            94 => self.breaks(lock, false).await,
+            95 => self.breaks(flight, false).await,
             96..98 => self.breaks(flight, true).await,
             _ => drop(self.client.inspect(lock).await),
         }
@@ -193,7 +194,12 @@ impl Party {
             }
         }
         self.record(What::Ended { op, how: End::LetGo, sure });
-        let released = self.client.release(&id).await;
+        // Nobody else does it: that lease is in the caller's own hands now.
+        let mut released = self.client.release(&id).await;
+        while let Err(Error::Unavailable { .. } | Error::Refused { .. }) = released {
+            tokio::time::sleep(MS(500)).await;
+            released = self.client.release(&id).await;
+        }
         self.answered(op, &released);
     }
 

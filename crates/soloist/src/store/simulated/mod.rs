@@ -5,10 +5,12 @@
 
 mod gate;
 mod network;
+mod planted;
 mod session;
 mod world;
 
 pub use gate::Gate;
 pub use network::Weather;
+pub use planted::Planted;
 pub use session::SimulatedStore;
-pub use world::{Planted, World};
+pub use world::World;

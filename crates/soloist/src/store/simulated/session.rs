@@ -10,13 +10,14 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::gate::Gate;
-use super::world::{Planted, Ran, World};
+use super::planted::{Planted, leave_blindly, publish_blindly};
+use super::world::{Ran, World};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::name::{Key, Session, Ticket};
 use crate::protocol::{
-    Answer, Done, KeyInfo, Left, Micros, Mode, Outcome, Publication, Published, Released, Renewal, Renewed,
-    Request, Step, Table, Who,
+    Answer, KeyInfo, Left, Micros, Mode, Outcome, Publication, Published, Released, Renewal, Renewed,
+    Request, Step, Table, Wake, Who,
 };
 use crate::store::hub::Hub;
 use crate::store::{EventStream, Notice, Reply, Store, Told, waiting};
@@ -104,7 +105,7 @@ impl SimulatedStore {
     async fn ask<T: Send + 'static>(
         &self,
         verb: &'static str,
-        run: impl Fn(&mut Table, &mut Step<'_>, Option<Planted>) -> T + Clone + Send + 'static,
+        run: impl Fn(&mut Table, &mut Step<'_>) -> T + Clone + Send + 'static,
     ) -> Result<Answered<T>> {
         let give_up = Instant::now() + GIVE_UP;
         let (mut unsure, mut pause) = (false, 5_000);
@@ -133,7 +134,7 @@ impl SimulatedStore {
     fn send<T: Send + 'static>(
         &self,
         verb: &'static str,
-        run: impl Fn(&mut Table, &mut Step<'_>, Option<Planted>) -> T + Send + 'static,
+        run: impl Fn(&mut Table, &mut Step<'_>) -> T + Send + 'static,
     ) -> Result<BoxFuture<'static, Ran<T>>> {
         let (world, session) = (self.world.clone(), self.session);
         let mut state = world.state();
@@ -180,6 +181,26 @@ impl SimulatedStore {
         }))
     }
 
+    fn planted(&self) -> Option<Planted> {
+        self.world.state().planted
+    }
+
+    /// Waits for the message and nothing else. Planted: no store does this.
+    async fn message_alone(&self, request: &Request, standing: Reply) -> Result<Reply> {
+        let slot = self.hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
+        loop {
+            let answer = match slot.told().await {
+                Wake::Granted(grant) => Answer::Granted(grant),
+                Wake::Done(outcome) => Answer::Done(outcome),
+                Wake::Look | Wake::Lost(..) if self.hub.listen(request.ticket, &request.key).is_some() => {
+                    continue;
+                }
+                Wake::Look | Wake::Lost(..) => return Err(Error::Closed),
+            };
+            return Ok(Reply { answer, ..standing });
+        }
+    }
+
     fn refused(&self, why: &str) -> Error {
         Error::Refused { store: self.name().into(), why: why.into(), hint: "none" }
     }
@@ -201,11 +222,15 @@ impl Store for SimulatedStore {
         if request.mode == Mode::Line {
             self.hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
         }
-        let (asked, session) = (request.clone(), self.session);
-        let verb = move |table: &mut Table, step: &mut Step<'_>, _: Option<Planted>| {
-            table.acquire(&asked, session, step)
-        };
-        let Answered { value, sent, now, .. } = self.ask("acquire", verb).await?;
+        let (planted, session) = (self.planted(), self.session);
+        let asked = Planted::request(planted, request, session);
+        let verb = move |table: &mut Table, step: &mut Step<'_>| table.acquire(&asked, session, step);
+        let Answered { mut value, mut sent, now, .. } = self.ask("acquire", verb).await?;
+        match (planted, &mut value) {
+            (Some(Planted::DeadlineFromReply), _) => sent = Moment::now(),
+            (Some(Planted::NoDeadline), Answer::Granted(grant)) => grant.ttl = request.ttl,
+            _ => {}
+        }
         if !matches!(value, Answer::Queued(_)) {
             self.hub.forget(request.ticket);
         }
@@ -213,6 +238,9 @@ impl Store for SimulatedStore {
     }
 
     async fn wait(&self, request: &Request, standing: Reply) -> Result<Reply> {
+        if self.planted() == Some(Planted::MessageAlone) {
+            return self.message_alone(request, standing).await;
+        }
         let reply = waiting::wait(self, &self.hub, request, standing).await;
         self.gate.passed().await;
         reply
@@ -220,33 +248,29 @@ impl Store for SimulatedStore {
 
     async fn leave(&self, key: &Key, ticket: Ticket) -> Result<Left> {
         self.hub.forget(ticket);
-        let key = key.clone();
-        let verb = move |table: &mut Table, step: &mut Step<'_>, planted: Option<Planted>| {
-            if planted != Some(Planted::LeaveWithoutLooking) {
-                return table.leave(&key, ticket, step);
-            }
-            let Some(state) = table.keys.get_mut(&key) else { return Left::Absent };
-            let before = state.queue.len();
-            state.queue.retain(|waiter| waiter.ticket != ticket);
-            if state.queue.len() < before { Left::Line } else { Left::Absent }
+        let (key, planted) = (key.clone(), self.planted());
+        let ticket = Planted::ticket(planted, ticket, self.session);
+        let verb = move |table: &mut Table, step: &mut Step<'_>| match planted {
+            Some(Planted::LeaveWithoutLooking) => leave_blindly(table, &key, ticket),
+            _ => table.leave(&key, ticket, step),
         };
         Ok(self.ask("leave", verb).await?.value)
     }
 
     async fn renew(&self, renewals: &[Renewal]) -> Result<Vec<Renewed>> {
-        let renewals = renewals.to_vec();
-        let verb = move |table: &mut Table, step: &mut Step<'_>, _: Option<Planted>| {
+        let (planted, session) = (self.planted(), self.session);
+        let sent = |renewal| Planted::renewal(planted, renewal, session);
+        let renewals: Vec<Renewal> = renewals.iter().map(sent).collect();
+        let verb = move |table: &mut Table, step: &mut Step<'_>| {
             renewals.iter().map(|renewal| table.renew(renewal, step)).collect()
         };
         Ok(self.ask("renew", verb).await?.value)
     }
 
     async fn release(&self, key: &Key, who: &Who) -> Result<Released> {
-        let (at, by, session) = (key.clone(), who.clone(), self.session);
-        let verb = move |table: &mut Table, step: &mut Step<'_>, planted: Option<Planted>| {
-            let blind = planted == Some(Planted::ReleaseWithoutComparing);
-            table.release(&at, if blind { &Who::Any } else { &by }, session, step)
-        };
+        let (at, session) = (key.clone(), self.session);
+        let who = Planted::who(self.planted(), who, session);
+        let verb = move |table: &mut Table, step: &mut Step<'_>| table.release(&at, &who, session, step);
         let Answered { value, unsure, .. } = self.ask("release", verb).await?;
         if unsure && matches!(value, Released::NotHeld(_)) {
             // The first try may have released it, or it had ended before.
@@ -256,11 +280,12 @@ impl Store for SimulatedStore {
     }
 
     async fn publish(&self, publication: &Publication) -> Result<Published> {
-        let publication = publication.clone();
-        let verb = move |table: &mut Table, step: &mut Step<'_>, planted: Option<Planted>| {
+        let (mut publication, planted) = (publication.clone(), self.planted());
+        publication.ticket = Planted::ticket(planted, publication.ticket, self.session);
+        let verb = move |table: &mut Table, step: &mut Step<'_>| {
             let published = table.publish(&publication, step);
             if planted == Some(Planted::BlindPublish) && matches!(published, Published::Refused(_)) {
-                put(table, &publication);
+                publish_blindly(table, &publication);
                 return Published::Published;
             }
             published
@@ -270,27 +295,27 @@ impl Store for SimulatedStore {
 
     async fn forget(&self, key: &Key) -> Result<bool> {
         let key = key.clone();
-        Ok(self.ask("forget", move |table, step, _| table.forget(&key, step)).await?.value)
+        Ok(self.ask("forget", move |table, step| table.forget(&key, step)).await?.value)
     }
 
     async fn touch(&self, key: &Key) -> Result<()> {
         let key = key.clone();
-        self.ask("touch", move |table, step, _| table.touch(&key, step)).await.map(drop)
+        self.ask("touch", move |table, step| table.touch(&key, step)).await.map(drop)
     }
 
     async fn result(&self, key: &Key) -> Result<Option<Outcome>> {
         let key = key.clone();
-        Ok(self.ask("result", move |table, step, _| table.result(&key, step)).await?.value)
+        Ok(self.ask("result", move |table, step| table.result(&key, step)).await?.value)
     }
 
     async fn inspect(&self, key: &Key) -> Result<KeyInfo> {
         let key = key.clone();
-        Ok(self.ask("inspect", move |table, step, _| table.inspect(&key, step)).await?.value)
+        Ok(self.ask("inspect", move |table, step| table.inspect(&key, step)).await?.value)
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<KeyInfo>> {
         let prefix = prefix.to_owned();
-        Ok(self.ask("list", move |table, step, _| table.list(&prefix, step)).await?.value)
+        Ok(self.ask("list", move |table, step| table.list(&prefix, step)).await?.value)
     }
 
     async fn events(&self) -> Result<EventStream> {
@@ -322,14 +347,5 @@ impl Store for SimulatedStore {
     async fn close(&self) {
         self.stop_waiting().await;
         self.end();
-    }
-}
-
-/// Puts a result in place without asking whose turn it is. Planted: no store does this.
-fn put(table: &mut Table, publication: &Publication) {
-    let state = table.keys.entry(publication.key.clone()).or_default();
-    let before = state.done.as_ref().map(|done| done.info.clone());
-    if let Some(info) = before {
-        state.done = Some(Done { ticket: publication.ticket, info, body: publication.body.clone() });
     }
 }

@@ -7,28 +7,13 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::network::Weather;
+use super::planted::Planted;
 use super::session::{Seat, SimulatedStore};
 use crate::event::Event;
 use crate::name::{Session, Ticket};
 use crate::protocol::{Effect, Liveness, Micros, Step, Table, Wake};
 use crate::random::Dice;
 use crate::store::store_clock::StoreClock;
-
-/// A fault of the store that is built in on purpose, to see that it is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Planted {
-    /// A release ends whoever's lease the key has.
-    ReleaseWithoutComparing,
-    /// Tokens count from one again when the data is lost.
-    BareCounter,
-    /// Who leaves goes out of the line, and does not look whether it was just granted.
-    LeaveWithoutLooking,
-    /// A replaced leader's result is taken.
-    BlindPublish,
-    /// A script that the server has forgotten is not sent again.
-    NoFallback,
-}
 
 /// The server of a simulation. Clones are the same one.
 ///
@@ -59,7 +44,7 @@ pub(super) struct State {
     pub(super) subscribers: Vec<(Session, mpsc::UnboundedSender<Event>)>,
     pub(super) dice: Dice,
     pub(super) weather: Weather,
-    planted: Option<Planted>,
+    pub(super) planted: Option<Planted>,
     /// Whether leases end with their session, as on the local store.
     pub(super) bound: bool,
     /// Nobody reaches it.
@@ -220,6 +205,9 @@ impl World {
             let mut state = self.state();
             let State { weather, dice, .. } = &mut *state;
             let (way, lost) = (weather.way(dice), dice.chance(weather.wake_up_lost));
+            // A leader that publishes blindly does not hear either that it was replaced.
+            let blind = state.planted == Some(Planted::BlindPublish) && matches!(wake, Wake::Lost(..));
+            let lost = lost || blind;
             state.count("wake-ups lost", lost);
             (way, lost)
         };
@@ -248,7 +236,7 @@ impl World {
     pub(super) fn run<T>(
         &self,
         verb: &'static str,
-        run: impl FnOnce(&mut Table, &mut Step<'_>, Option<Planted>) -> T,
+        run: impl FnOnce(&mut Table, &mut Step<'_>) -> T,
     ) -> Ran<T> {
         let mut state = self.state();
         let now = state.clock.now();
@@ -256,10 +244,10 @@ impl World {
             state.scripts.remove(verb);
             return Ran::NoScript;
         }
-        let State { table, seats, bound, planted, .. } = &mut *state;
+        let State { table, seats, bound, .. } = &mut *state;
         let alive = Alive(seats, *bound);
         let mut step = Step::new(now, &alive);
-        let answer = run(table, &mut step, *planted);
+        let answer = run(table, &mut step);
         let effects = step.effects;
         let mut wakes = Vec::new();
         for effect in effects {

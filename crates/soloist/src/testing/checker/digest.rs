@@ -6,6 +6,9 @@ use super::{Checker, micros};
 use crate::protocol::{Mode, Want};
 use crate::testing::history::{At, End, Gave, History, Op, Said, What};
 
+/// How long after it was given up a request may still be carried out, in microseconds.
+const ON_ITS_WAY: u64 = 20_000_000;
+
 /// Everything about one request.
 #[derive(Clone, Debug)]
 pub(super) struct Request<'a> {
@@ -183,7 +186,11 @@ impl<'a> Digest<'a> {
     /// Ends the belief of those whose lease somebody forced or broke, from when that was asked.
     fn cut_broken(&mut self) {
         let forced = self.requests.values().filter(|request| request.mode == Mode::Force);
-        let to = |request: &Request<'_>| request.resolved().unwrap_or(At::MAX);
+        // One that was given up may still be on its way.
+        let on_its_way = |request: &Request<'_>| if request.granted.is_some() { 0 } else { ON_ITS_WAY };
+        let to = |request: &Request<'_>| {
+            request.resolved().map_or(At::MAX, |at| at.saturating_add(on_its_way(request)))
+        };
         let mut cuts: Vec<(&str, At, At, u64)> = Vec::new();
         for request in forced {
             let token = request.granted.map_or(u64::MAX, |(_, token)| token);

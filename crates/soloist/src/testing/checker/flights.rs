@@ -36,18 +36,29 @@ fn wrong(digest: &Digest<'_>, caller: &Request<'_>, leader: Option<&Request<'_>>
         return None;
     }
     let Some((published, keep)) = leader.publishes else { return Some("which its leader never published") };
-    let (got, granted) = (caller.got?.0, leader.granted?.0);
+    let ((got, _), (granted, token)) = (caller.got?, leader.granted?);
     if published > got {
         return Some("before it was published");
     }
-    if leader.answered.is_some_and(|(_, said)| said == Said::Lost) {
-        return Some("whose publication was refused");
+    let replaced = |other: &Request<'_>| {
+        other.key == leader.key && other.granted.is_some_and(|(at, newer)| token < newer && at < published)
+    };
+    if digest.requests.values().any(replaced) {
+        return Some("whose leader had been replaced before it published");
     }
+    // Callers of one process share a flight: who joins one that still waits has its value, too, though that may
+    // be on its way already.
+    let fellow = |other: &&Request<'_>| {
+        let waits = other.resolved().is_none_or(|at| caller.asked <= at);
+        other.client == caller.client && other.key == caller.key && other.asked < caller.asked && waits
+    };
+    let fellows = digest.requests.values().filter(fellow);
+    let asked = fellows.map(|fellow| fellow.asked).min().unwrap_or(caller.asked).min(caller.asked);
     let until = |at: u64| at.saturating_add(keep).saturating_add(digest.set_back + CLOCKS);
-    if leader.answered.is_some_and(|(at, said)| said == Said::Yes && until(at) < caller.asked) {
+    if leader.answered.is_some_and(|(at, said)| said == Said::Yes && until(at) < asked) {
         return Some("which was kept no longer");
     }
     let forgot = digest.breaks.iter().filter(|b| b.forget && b.done && b.key == caller.key);
-    let forgot = forgot.map(|b| (b.from, b.to)).any(|(from, to)| granted < from && to < caller.asked);
+    let forgot = forgot.map(|b| (b.from, b.to)).any(|(from, to)| granted < from && to < asked);
     forgot.then_some("which was forgotten before it asked")
 }

@@ -194,8 +194,16 @@ fn values_come_from_leaders_of_the_flight() {
     assert_eq!(got(flight(Said::Yes, 10, 0), 2, 9, 5), [Invariant::Values], "too early");
     assert_eq!(got(flight(Said::Yes, 10, 0), 2000, 2001, 5), [Invariant::Values], "kept no longer");
     assert_eq!(got(flight(Said::Yes, 10, 5_000_000), 2000, 2001, 5), NONE);
-    let trouble = || flight(Said::Lost, 10, 0).at(0, 0, What::Fault { kind: "x".into() });
-    assert_eq!(got(trouble(), 2, 11, 5), [Invariant::Values], "refused");
+    let fellow = flight(Said::Yes, 10, 0).at(
+        3,
+        2,
+        What::Asked { op: 3, key: "k".into(), want: Want::Flight, mode: Mode::Line, wait: None },
+    );
+    let fellow = fellow.at(2000, 2, What::Got { op: 3, value: 5 });
+    assert!(!got(fellow, 1999, 2000, 5).contains(&Invariant::Values), "shared with a fellow");
+    let replaced = flight(Said::Unknown, 10, 0).at(0, 0, What::Fault { kind: "x".into() });
+    let replaced = replaced.joins(1, 3).granted(9, 3, 6, 9).ended(20, 3, End::Lost, 9);
+    assert_eq!(got(replaced, 2, 11, 5), [Invariant::Values], "of a leader that was replaced");
     let forget = What::Breaks { op: 9, key: "k".into(), forget: true };
     let forgotten = flight(Said::Yes, 10, 5_000_000).at(20, 3, forget).at(21, 3, What::Broke { op: 9 });
     assert_eq!(got(forgotten, 30, 31, 5), [Invariant::Values], "forgotten");
