@@ -22,6 +22,8 @@
 //! **A world that fails.** A [`World`] is a server behind a network whose [`Weather`] loses, repeats and delays; its
 //! sessions are cut off, [stopped](Gate) and killed, and it loses its data and has its clock stepped.
 //!
+//! **Fuzzing.** [`parse`] has one door to each parser.
+//!
 //! Unlike the rest of the library, what stands here panics when it cannot work: a missing server is a failed test,
 //! never one that was skipped.
 
@@ -30,6 +32,7 @@ mod faulty_store;
 mod faulty_wire;
 mod history;
 pub(crate) mod keepers;
+pub mod parse;
 mod pid;
 mod recording;
 mod redis_server;

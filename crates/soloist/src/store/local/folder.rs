@@ -169,15 +169,17 @@ impl Folder {
                 read()?.unwrap_or_default()
             }
         };
-        match text.trim().parse() {
-            Ok(base) => Ok(StoreClock::based_on(base)),
-            Err(_) => Err(Error::Folder {
-                path,
-                why: "is damaged".into(),
-                hint: "stop all programs that use this store, then remove its folder",
-            }),
-        }
+        clock_of(&text).map(StoreClock::based_on).ok_or_else(|| Error::Folder {
+            path,
+            why: "is damaged".into(),
+            hint: "stop all programs that use this store, then remove its folder",
+        })
     }
+}
+
+/// The base of the clock, from its file.
+pub(super) fn clock_of(text: &str) -> Option<Micros> {
+    text.trim().parse().ok()
 }
 
 fn clock_base() -> Micros {

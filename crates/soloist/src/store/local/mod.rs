@@ -13,6 +13,8 @@ mod examine;
 mod fifo;
 mod folder;
 mod line;
+#[cfg(feature = "testing")]
+pub(crate) mod parse;
 mod peers;
 mod results;
 mod shard;
