@@ -14,6 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::unix::pipe;
 
 use super::folder::{Dir, FILE_MODE, failed};
+use super::points;
 use crate::error::Result;
 use crate::name::Ticket;
 
@@ -41,9 +42,12 @@ pub(super) fn create(dir: &Dir, name: &str) -> Result<pipe::Receiver> {
         failed(&dir.path.join(name), "made", error)
     };
     make(dir, &aside).map_err(|error| fail(error.into()))?;
+    points::here("fifo made");
     let fd = dir.file(&aside, OFlags::RDWR | OFlags::NONBLOCK).map_err(|error| fail(error.into()))?;
     let receiver = pipe::Receiver::from_owned_fd_unchecked(fd).map_err(fail)?;
+    points::here("fifo opened");
     rustix::fs::renameat(&dir.fd, &aside, &dir.fd, name).map_err(|error| fail(error.into()))?;
+    points::here("fifo named");
     Ok(receiver)
 }
 

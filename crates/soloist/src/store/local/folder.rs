@@ -19,6 +19,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::boot::BootName;
+use super::points;
 use crate::error::{Error, Result};
 use crate::name::Ticket;
 use crate::protocol::Micros;
@@ -111,13 +112,16 @@ impl Dir {
         let name = format!(".new-{}", Ticket::mint());
         let file = self.file(&name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL);
         let file = file.map_err(|error| failed(&self.path.join(&name), "made", error))?;
+        points::here("file made");
         Ok((name, File::from(file)))
     }
 
     /// Gives a whole file its name, unless there is one of that name already. The aside name goes.
     pub(super) fn settle(&self, aside: &str, name: &str) -> Result<()> {
         let linked = rustix::fs::linkat(&self.fd, aside, &self.fd, name, AtFlags::empty());
+        points::here("file named");
         self.remove(aside);
+        points::here("aside removed");
         match linked {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(failed(&self.path.join(name), "made", error)),
