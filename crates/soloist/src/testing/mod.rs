@@ -24,6 +24,8 @@
 //!
 //! **Crashes.** [`kill_at`] has this very process killed between two system calls of the local store.
 //!
+//! **Orders.** [`orders`] runs a few futures in every order in which they can be polled and dropped.
+//!
 //! **Fuzzing.** [`parse`] has one door to each parser.
 //!
 //! Unlike the rest of the library, what stands here panics when it cannot work: a missing server is a failed test,
@@ -34,6 +36,7 @@ mod faulty_store;
 mod faulty_wire;
 mod history;
 pub(crate) mod keepers;
+pub mod orders;
 pub mod parse;
 mod pid;
 mod recording;
