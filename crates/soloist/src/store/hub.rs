@@ -304,25 +304,6 @@ mod tests {
         assert!(orders > 100, "{orders}");
     }
 
-    /// The same between threads, where an order is not chosen but happens.
-    #[test]
-    fn between_threads_no_wake_up_is_lost() {
-        let (hub, ticket) = (Arc::new(Hub::new()), Ticket::mint());
-        let slot = hub.listen(ticket, &key()).unwrap();
-        let (heard, hears) = std::sync::mpsc::channel();
-        let waiting = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            for _ in 0..20_000 {
-                heard.send(runtime.block_on(slot.told())).unwrap();
-            }
-        });
-        for _ in 0..20_000 {
-            hub.tell(ticket, granted());
-            assert_eq!(hears.recv_timeout(Duration::from_secs(20)), Ok(granted()), "nobody woke up");
-        }
-        waiting.join().unwrap();
-    }
-
     #[tokio::test]
     async fn close_wakes_who_waits_and_lets_nobody_listen_again() {
         let (hub, ticket) = (Arc::new(Hub::new()), Ticket::mint());

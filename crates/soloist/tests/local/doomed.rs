@@ -37,6 +37,8 @@ fn value(seed: u64) -> Vec<u64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn role() {
     let (Some(role), Ok(path)) = (testing::role(), std::env::var(PATH)) else { return };
+    // Who ends in another way than by the kill says why.
+    std::panic::set_hook(Box::new(|why| testing::says(&why.to_string().replace('\n', " "))));
     let (point, passes) = role.split_once('/').unwrap();
     let path = Path::new(&path);
     assert!(testing::kill_at(point, passes.parse().unwrap()));

@@ -62,6 +62,8 @@ const FOUND: &[(&str, &[u8])] = &[
     ("local_wake_up", b"\xff\xff\x07"),
     // A password with a ? in it was taken for an option, and named.
     ("redis_url", b"12?"),
+    // A clock at the end of all numbers: the next token was one too many.
+    ("local_folder", b"18446744073709551615"),
     // Printed, they were others.
     ("lease_id", b"a@07.00000000000000000000000000000007"),
     ("store_url", b"local:////run"),

@@ -58,7 +58,8 @@ fn client(url: &str, whole: &str) -> Result<Client> {
             "cert" if tls => &mut cert,
             "key" if tls => &mut key,
             "db" | "user" | "pass" if unix => continue,
-            "boot_guard" => continue,
+            // Only as [`boot_guard`] finds it: one that is written with %XX would be taken and not kept.
+            "boot_guard" if url.contains("boot_guard=") => continue,
             // It may be the rest of a password with a ? in it, which is not named.
             _ if parsed.query().is_some_and(|query| query.contains('@')) => return Err(bad(form.into())),
             _ => return Err(bad(format!("unknown option {name:?}"))),

@@ -17,6 +17,7 @@ pub(crate) fn url(bytes: &[u8]) {
     let reads_files = |url: &str| ["ca", "cert", "key", "%"].iter().any(|name| url.contains(name));
     let urls = with_password(text);
     for url in urls.iter().map(String::as_str).chain([text]).filter(|url| !reads_files(url)) {
+        drop(address::boot_guard(url));
         let said = match address::clients(url) {
             Ok(clients) => {
                 assert!(!clients.is_empty());
