@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod fuzz;
 mod install;
 mod soak;
 mod steps;
@@ -19,6 +20,7 @@ cargo xtask CHORE
   demo    the main job: one result for twenty processes, one lock for twenty more
   soak    the long runs of the tests (SOLOIST_SOAK=1), in release mode; with --minutes N [--seed S] the
           simulation, a real server and the local store for so long, from that seed on
+  fuzz    [--seconds N] [TARGET...]: everything that parses, led by coverage; see fuzz/README.md
   help    this text
 
 The first failure ends the chore, with the exit code of the command that failed.";
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
             }
         },
         "demo" => enter_root().and_then(|()| demo::demo()),
+        "fuzz" => enter_root().and_then(|()| fuzz::fuzz(&std::env::args().skip(2).collect::<Vec<_>>())),
         "help" | "-h" | "--help" => {
             println!("{HELP}");
             Ok(())

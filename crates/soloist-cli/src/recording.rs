@@ -154,6 +154,36 @@ mod tests {
         assert_eq!(replayed(Recorder::new(0).finish(0).unwrap()), (vec![], vec![], 0));
     }
 
+    proptest::proptest! {
+        /// What is read is replayed byte for byte, whoever wrote it; cut short it is none.
+        #[test]
+        fn any_bytes_are_a_recording_or_refused(
+            mut bytes: Vec<u8>,
+            chunks in proptest::collection::vec((proptest::bool::ANY, proptest::collection::vec(0_u8.., 1..9)), 0..6),
+            at: usize,
+            byte: u8,
+        ) {
+            let _ = Recording::read(Bytes::from(bytes.clone()));
+            let mut recorder = Recorder::new(1000);
+            for (out, data) in &chunks {
+                recorder.add(if *out { Stream::Out } else { Stream::Err }, data);
+            }
+            let recorded = recorder.finish(3).unwrap();
+            let of = |wanted| chunks.iter().filter(move |(out, _)| *out == wanted).flat_map(|(_, data)| data.clone());
+            assert_eq!(replayed(recorded.clone()), (of(true).collect(), of(false).collect(), 3));
+            bytes = recorded.to_vec();
+            let cut = recorded.slice(..recorded.len() - 1);
+            assert!(chunks.is_empty() || Recording::read(cut).is_none(), "cut short");
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            if let Some(other) = Recording::read(bytes.into()) {
+                let (mut out, mut err) = (Vec::new(), Vec::new());
+                other.replay(&mut out, &mut err).unwrap();
+                assert!(out.len() + err.len() <= recorded.len());
+            }
+        }
+    }
+
     #[test]
     fn over_the_limit_it_only_counts() {
         let mut recorder = Recorder::new(10);

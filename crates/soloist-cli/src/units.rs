@@ -120,6 +120,25 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// Whatever somebody types is a duration or an error, and what is shown of it is text.
+        #[test]
+        fn any_text_is_read_or_refused(text in "[ 0-9]{0,22}(ms|s|m|min|h|d|B|GiB|ü|.){0,3}[0-9]{0,3}.{0,3}") {
+            if let Ok(time) = duration(&text) {
+                assert!(!human(time).is_empty());
+                assert_eq!(duration(&format!("{}ms", time.as_millis())).ok(), u64::try_from(time.as_millis()).ok().map(|_| time));
+            }
+            if let Ok(bytes) = size(&text) {
+                assert_eq!(size(&format!("{bytes}B")), Ok(bytes));
+            }
+        }
+
+        #[test]
+        fn any_moment_is_printed(micros: u64) {
+            assert!(utc(micros).ends_with('Z'));
+        }
+    }
+
     #[test]
     fn times_are_read_at_a_glance() {
         assert_eq!(human(Duration::from_millis(450)), "450 ms");

@@ -188,3 +188,76 @@ impl Drop for Baton {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::error::Loss;
+    use crate::name::{FencingToken, Holder, Ticket};
+    use crate::protocol::{Body, OutcomeKind, Ttl};
+    use crate::testing::orders::{Actor, Ended, every_order, step};
+
+    fn outcome() -> Outcome {
+        let (leader, body) = (Holder::new("h").unwrap(), Body::Inline("1".into()));
+        Outcome { token: FencingToken(1), leader, at: 0, until: 0, kind: OutcomeKind::Value, body }
+    }
+
+    fn lease() -> Arc<Kept> {
+        let (key, holder) = (Key::new("k").unwrap(), Holder::new("h").unwrap());
+        Arc::new(Kept::new((key, Ticket::from_u128(1)), FencingToken(1), holder, Ttl::Forever, None))
+    }
+
+    /// Drives, or hears the result. `led` counts who has led.
+    async fn calls(flights: Flights, led: Rc<Cell<usize>>) {
+        if let Turn::Drive(baton) = flights.turn(&Key::new("k").unwrap()).await {
+            step().await;
+            led.set(led.get() + 1);
+            baton.done(outcome());
+        }
+    }
+
+    #[test]
+    fn in_no_order_is_the_baton_lost() {
+        let orders = every_order(|| {
+            let (flights, led) = (Flights::default(), Rc::new(Cell::new(0)));
+            let calls = || calls(flights.clone(), Rc::clone(&led));
+            let actors =
+                vec![Actor::dropped_anywhere(calls()), Actor::dropped_anywhere(calls()), Actor::new(calls())];
+            let check = move |ends: &[Ended]| {
+                assert!(!ends.contains(&Ended::Stuck), "a caller waits for nobody: {ends:?}");
+                assert!(led.get() >= 1);
+                assert!(lock(&flights.0).is_empty(), "a flight is left that nobody is on");
+            };
+            (actors, check)
+        });
+        assert!(orders > 100, "{orders}");
+    }
+
+    #[test]
+    fn in_no_order_does_a_leader_that_lost_its_lease_hold_anybody_up() {
+        let orders = every_order(|| {
+            let (flights, led, kept) = (Flights::default(), Rc::new(Cell::new(0)), lease());
+            let (driving, lost) = (flights.clone(), Arc::clone(&kept));
+            let leader = Actor::new(async move {
+                let Turn::Drive(baton) = driving.turn(&Key::new("k").unwrap()).await else { return };
+                baton.leads(kept);
+                // It does not notice, and computes for ever.
+                std::future::pending::<()>().await;
+            });
+            let loss = Actor::new(async move {
+                step().await;
+                lost.lose(Loss::Gone);
+            });
+            let calls = || calls(flights.clone(), Rc::clone(&led));
+            let actors = vec![leader, loss, Actor::new(calls()), Actor::dropped_anywhere(calls())];
+            let check =
+                move |ends: &[Ended]| assert_ne!(ends[2], Ended::Stuck, "it waits for the old leader");
+            (actors, check)
+        });
+        assert!(orders > 100, "{orders}");
+    }
+}

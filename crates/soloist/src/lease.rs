@@ -393,7 +393,9 @@ impl FromStr for LeaseId {
         // The key may hold any character: what follows its last @ is the rest.
         let (key, proof) = text.rsplit_once('@').ok_or(Error::BadLeaseId)?;
         let (token, ticket) = proof.split_once('.').ok_or(Error::BadLeaseId)?;
-        let token = token.parse().map(FencingToken).map_err(|_| Error::BadLeaseId)?;
+        // One lease has one id: no sign, no zeros in front.
+        let token = token.parse().ok().map(FencingToken).filter(|number| number.to_string() == token);
+        let token = token.ok_or(Error::BadLeaseId)?;
         Ok(LeaseId { key: Key::new(key)?, token, ticket: ticket.parse()? })
     }
 }
@@ -422,7 +424,15 @@ mod tests {
         assert_eq!(id.to_string().parse::<LeaseId>().unwrap(), id);
         let json = serde_json::to_string(&id).unwrap();
         assert_eq!(serde_json::from_str::<LeaseId>(&json).unwrap(), id);
-        for bad in ["", "a", "a@1", "a@x.00", "@1.00000000000000000000000000000000"] {
+        for bad in [
+            "",
+            "a",
+            "a@1",
+            "a@x.00",
+            "a@+7.00000000000000000000000000000000",
+            "a@07.00000000000000000000000000000000",
+            "@1.00000000000000000000000000000000",
+        ] {
             assert!(bad.parse::<LeaseId>().is_err(), "{bad:?}");
         }
     }

@@ -160,6 +160,7 @@ impl Hub {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use futures_util::FutureExt;
@@ -168,6 +169,7 @@ mod tests {
     use crate::error::Loss;
     use crate::name::FencingToken;
     use crate::protocol::{Grant, Ttl};
+    use crate::testing::orders::{Actor, Ended, every_order, step};
 
     fn key() -> Key {
         Key::new("k").unwrap()
@@ -232,6 +234,74 @@ mod tests {
         assert_eq!(told(&slot).await, Wake::Look);
         slot.look().done();
         assert!(slot.told().now_or_never().is_none());
+    }
+
+    /// Follows a hint as a store does that tells nothing but hints: the look itself takes a while.
+    async fn follows(slot: &Slot, granted: &AtomicBool) {
+        loop {
+            slot.told().await;
+            let look = slot.look();
+            step().await;
+            let found = granted.load(Ordering::SeqCst);
+            look.done();
+            if found {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn in_no_order_is_a_hint_lost_that_somebody_needs() {
+        let orders = every_order(|| {
+            let (hub, ticket, granted) =
+                (Arc::new(Hub::new()), Ticket::mint(), Arc::new(AtomicBool::new(false)));
+            let slot = hub.listen(ticket, &key()).unwrap();
+            let baton = Arc::new(tokio::sync::Semaphore::new(1));
+            let waits = || {
+                let (slot, granted, baton) = (Arc::clone(&slot), Arc::clone(&granted), Arc::clone(&baton));
+                async move {
+                    let _turn = baton.acquire().await.unwrap();
+                    follows(&slot, &granted).await;
+                }
+            };
+            // Two that are dropped on their way, and one that goes on with the place.
+            let mut actors = vec![Actor::dropped_anywhere(waits()), Actor::dropped_anywhere(waits())];
+            actors.push(Actor::new(waits()));
+            actors.push(Actor::new(async move {
+                hub.tell(ticket, Wake::Look);
+                granted.store(true, Ordering::SeqCst);
+                hub.tell(ticket, Wake::Look);
+            }));
+            // Each that finds it passes the place on as it is: a hint is there for one only.
+            (actors, |ends: &[Ended]| {
+                let served = ends[..3].contains(&Ended::Finished);
+                assert!(served, "granted, and nobody knows: {ends:?}");
+            })
+        });
+        assert!(orders > 100, "{orders}");
+    }
+
+    #[test]
+    fn in_no_order_is_a_grant_lost() {
+        let orders = every_order(|| {
+            let (hub, ticket) = (Arc::new(Hub::new()), Ticket::mint());
+            let slot = hub.listen(ticket, &key()).unwrap();
+            let (again, hints) = (Arc::clone(&slot), Arc::clone(&hub));
+            let hint = || Wake::Look;
+            let dropped = Actor::dropped_anywhere(async move { while slot.told().await == hint() {} });
+            let after = Actor::new(async move { while again.told().await == hint() {} });
+            let hinting = Actor::new(async move {
+                hints.look_all(false);
+                step().await;
+                hints.look_all(false);
+            });
+            let granting = Actor::new(async move { hub.tell(ticket, granted()) });
+            (vec![dropped, after, hinting, granting], |ends: &[Ended]| {
+                let served = ends[..2].contains(&Ended::Finished);
+                assert!(served, "granted, and nobody knows: {ends:?}");
+            })
+        });
+        assert!(orders > 100, "{orders}");
     }
 
     #[tokio::test]

@@ -32,6 +32,8 @@ use crate::protocol::{
 };
 
 pub use url::StoreUrl;
+#[cfg(feature = "testing")]
+pub(crate) use url::{PASSWORD, with_password};
 
 /// An answer to a request, with the clocks at which it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]

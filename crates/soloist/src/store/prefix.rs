@@ -57,6 +57,14 @@ fn strip(prefix: &str, key: &Key) -> Option<Key> {
     Key::new(key.as_str().strip_prefix(prefix)?).ok()
 }
 
+/// Checks that what is put before a key is taken off again, and nothing else is; see `testing::parse`.
+#[cfg(feature = "testing")]
+pub(crate) fn taken_off(prefix: &str, key: &str) {
+    let (Ok(key), Ok(stored)) = (Key::new(key), Key::stored(format!("{prefix}{key}"))) else { return };
+    assert_eq!(strip(prefix, &stored), Some(key.clone()));
+    assert!(strip(prefix, &key).is_none_or(|short| format!("{prefix}{short}") == key.as_str()));
+}
+
 #[async_trait]
 impl Store for PrefixStore {
     fn name(&self) -> &str {

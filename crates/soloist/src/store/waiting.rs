@@ -75,7 +75,7 @@ pub(super) async fn wait<S: Store + ?Sized>(
 }
 
 /// When to look again: when the holder's lease would end unrenewed, the first in line first.
-fn next_look(queued: &Queued, now: Micros) -> Duration {
+pub(super) fn next_look(queued: &Queued, now: Micros) -> Duration {
     let places = u32::try_from((queued.place.saturating_sub(1)).min(MOST_PLACES)).unwrap_or(0);
     let left = match queued.holding.deadline {
         Some(deadline) => Duration::from_micros(deadline.saturating_sub(now)),

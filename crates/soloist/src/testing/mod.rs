@@ -22,6 +22,12 @@
 //! **A world that fails.** A [`World`] is a server behind a network whose [`Weather`] loses, repeats and delays; its
 //! sessions are cut off, [stopped](Gate) and killed, and it loses its data and has its clock stepped.
 //!
+//! **Crashes.** [`kill_at`] has this very process killed between two system calls of the local store.
+//!
+//! **Orders.** [`orders`] runs a few futures in every order in which they can be polled and dropped.
+//!
+//! **Fuzzing.** [`parse`] has one door to each parser.
+//!
 //! Unlike the rest of the library, what stands here panics when it cannot work: a missing server is a failed test,
 //! never one that was skipped.
 
@@ -30,6 +36,8 @@ mod faulty_store;
 mod faulty_wire;
 mod history;
 pub(crate) mod keepers;
+pub mod orders;
+pub mod parse;
 mod pid;
 mod recording;
 mod redis_server;
@@ -42,6 +50,7 @@ mod wire_faults;
 mod wire_pipe;
 
 pub use crate::random::Dice;
+pub use crate::store::local::points::armed::{KILL_POINTS, kill_at};
 pub use crate::store::simulated::{Gate, Planted, SimulatedStore, Weather, World};
 pub use checker::{Checker, Invariant, Violation};
 pub use faulty_store::FaultyStore;

@@ -136,7 +136,7 @@ async fn race(path: &Path, keys: u64) {
 }
 
 /// Whether a process has ended, or is on its way out. One that was killed while it wrote its name has none.
-fn is_dying(pid: &str) -> bool {
+pub(crate) fn is_dying(pid: &str) -> bool {
     const EXITING: u64 = 4;
     if pid.is_empty() {
         return true;

@@ -4,5 +4,6 @@
 mod asking;
 mod child;
 mod crash;
+mod doomed;
 mod folder;
 mod store;

@@ -49,7 +49,7 @@ fn read(path: impl AsRef<Path>) -> Option<String> {
 }
 
 /// The part of a text that may stand in a file's name.
-fn plain(text: &str) -> Option<String> {
+pub(super) fn plain(text: &str) -> Option<String> {
     let plain: String = text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
     (!plain.is_empty()).then_some(plain)
 }

@@ -23,10 +23,37 @@ const GRAIN: Duration = Duration::from_millis(100);
 
 /// An event on its way, numbered within its shard.
 #[derive(Debug, Serialize, Deserialize)]
-struct Numbered {
-    shard: u16,
-    number: u64,
-    event: Event,
+pub(super) struct Numbered {
+    pub(super) shard: u16,
+    pub(super) number: u64,
+    pub(super) event: Event,
+}
+
+/// What a subscriber knows of the numbers, to see what it missed.
+#[derive(Debug, Default)]
+pub(super) struct Gaps {
+    /// The number of the last event of each shard.
+    last: HashMap<u16, u64>,
+    /// The event behind a gap.
+    next: Option<Event>,
+}
+
+impl Gaps {
+    /// What is told of an event: first that others were missed, if they were.
+    pub(super) fn told(&mut self, Numbered { shard, number, event }: Numbered) -> Told {
+        let before = self.last.insert(shard, number);
+        // A shard whose file was removed counts anew.
+        if before.is_some_and(|before| number.saturating_sub(1) > before) {
+            self.next = Some(event);
+            return Told::Missed;
+        }
+        Told::Event(event)
+    }
+
+    /// The event before which others were missed.
+    pub(super) fn behind_a_gap(&mut self) -> Option<Event> {
+        self.next.take()
+    }
 }
 
 /// Those who listen, as this session knows them.
@@ -96,10 +123,7 @@ struct Subscription {
     name: String,
     fifo: pipe::Receiver,
     reader: Reader<Numbered>,
-    /// The number of the last event of each shard.
-    last: HashMap<u16, u64>,
-    /// The event behind a gap.
-    next: Option<Event>,
+    gaps: Gaps,
 }
 
 impl Drop for Subscription {
@@ -110,20 +134,13 @@ impl Drop for Subscription {
 
 impl Subscription {
     async fn told(&mut self) -> Option<Told> {
-        if let Some(event) = self.next.take() {
+        if let Some(event) = self.gaps.behind_a_gap() {
             return Some(Told::Event(event));
         }
-        match self.reader.next(&self.fifo).await.ok()? {
-            Heard::Lossy => Some(Told::Missed),
-            Heard::Record(Numbered { shard, number, event }) => {
-                let before = self.last.insert(shard, number);
-                if before.is_some_and(|before| number > before + 1) {
-                    self.next = Some(event);
-                    return Some(Told::Missed);
-                }
-                Some(Told::Event(event))
-            }
-        }
+        Some(match self.reader.next(&self.fifo).await.ok()? {
+            Heard::Lossy => Told::Missed,
+            Heard::Record(numbered) => self.gaps.told(numbered),
+        })
     }
 }
 
@@ -134,7 +151,7 @@ pub(super) fn subscribe(folder: &Arc<Folder>) -> Result<EventStream> {
     fifo::widen(&fifo);
     let reader = Reader::new(&fifo);
     let folder = Arc::clone(folder);
-    let subscription = Subscription { folder, name, fifo, reader, last: HashMap::new(), next: None };
+    let subscription = Subscription { folder, name, fifo, reader, gaps: Gaps::default() };
     let told = |mut subscription: Subscription| async {
         let told = subscription.told().await?;
         Some((told, subscription))

@@ -14,6 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::unix::pipe;
 
 use super::folder::{Dir, FILE_MODE, failed};
+use super::points;
 use crate::error::Result;
 use crate::name::Ticket;
 
@@ -41,9 +42,12 @@ pub(super) fn create(dir: &Dir, name: &str) -> Result<pipe::Receiver> {
         failed(&dir.path.join(name), "made", error)
     };
     make(dir, &aside).map_err(|error| fail(error.into()))?;
+    points::here("fifo made");
     let fd = dir.file(&aside, OFlags::RDWR | OFlags::NONBLOCK).map_err(|error| fail(error.into()))?;
     let receiver = pipe::Receiver::from_owned_fd_unchecked(fd).map_err(fail)?;
+    points::here("fifo opened");
     rustix::fs::renameat(&dir.fd, &aside, &dir.fd, name).map_err(|error| fail(error.into()))?;
+    points::here("fifo named");
     Ok(receiver)
 }
 
@@ -127,7 +131,12 @@ pub(super) struct Reader<T> {
 
 impl<T: DeserializeOwned> Reader<T> {
     pub(super) fn new(fd: impl AsFd) -> Self {
-        Reader { bytes: Vec::new(), heard: VecDeque::new(), burst: 0, full_mark: full_mark(fd) }
+        Self::sized(full_mark(fd))
+    }
+
+    /// For a FIFO that may have been full when so much was read from it.
+    pub(super) fn sized(full_mark: usize) -> Self {
+        Reader { bytes: Vec::new(), heard: VecDeque::new(), burst: 0, full_mark }
     }
 
     /// The next thing. Cancel safe: what was read stays until it is returned.
@@ -144,26 +153,47 @@ impl<T: DeserializeOwned> Reader<T> {
                     self.take(&chunk[..len]);
                     // A short read has emptied it: who reads each record as it comes never finds it full.
                     if len < chunk.len() {
-                        self.burst = 0;
+                        self.emptied();
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.burst = 0,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.emptied(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    fn take(&mut self, chunk: &[u8]) {
+    /// The FIFO is empty. Each record is written whole, so half of one is none: what follows is a new one.
+    pub(super) fn emptied(&mut self) {
+        self.burst = 0;
+        if !self.bytes.is_empty() {
+            self.foreign();
+        }
+    }
+
+    /// What stands here was written by somebody else. Nobody knows where the next record begins.
+    fn foreign(&mut self) {
+        self.bytes.clear();
+        self.heard.push_back(Heard::Lossy);
+    }
+
+    /// Takes in what was read.
+    pub(super) fn take(&mut self, chunk: &[u8]) {
         self.bytes.extend_from_slice(chunk);
         let mut at = 0;
         while let Some(len) =
             self.bytes.get(at..at + 2).map(|b| usize::from(u16::from_le_bytes([b[0], b[1]])))
         {
+            // Invariant: what is no record's length is waited for by nobody, or it would swallow those behind it.
+            if len == 0 || len + 2 > LONGEST {
+                self.foreign();
+                at = 0;
+                break;
+            }
             let Some(record) = self.bytes.get(at + 2..at + 2 + len) else { break };
-            match postcard::from_bytes(record) {
-                Ok(record) => self.heard.push_back(Heard::Record(record)),
-                Err(_) => self.heard.push_back(Heard::Lossy),
+            match postcard::take_from_bytes(record) {
+                Ok((record, [])) => self.heard.push_back(Heard::Record(record)),
+                _ => self.heard.push_back(Heard::Lossy),
             }
             at += 2 + len;
         }
@@ -173,6 +203,12 @@ impl<T: DeserializeOwned> Reader<T> {
             self.burst = 0;
             self.heard.push_back(Heard::Lossy);
         }
+    }
+
+    /// Everything that was read so far, and whether nothing is left of what was written.
+    #[cfg(feature = "testing")]
+    pub(super) fn all(self) -> (Vec<Heard<T>>, bool) {
+        (self.heard.into(), self.bytes.is_empty())
     }
 }
 

@@ -19,6 +19,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::boot::BootName;
+use super::points;
 use crate::error::{Error, Result};
 use crate::name::Ticket;
 use crate::protocol::Micros;
@@ -111,13 +112,16 @@ impl Dir {
         let name = format!(".new-{}", Ticket::mint());
         let file = self.file(&name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL);
         let file = file.map_err(|error| failed(&self.path.join(&name), "made", error))?;
+        points::here("file made");
         Ok((name, File::from(file)))
     }
 
     /// Gives a whole file its name, unless there is one of that name already. The aside name goes.
     pub(super) fn settle(&self, aside: &str, name: &str) -> Result<()> {
         let linked = rustix::fs::linkat(&self.fd, aside, &self.fd, name, AtFlags::empty());
+        points::here("file named");
         self.remove(aside);
+        points::here("aside removed");
         match linked {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(failed(&self.path.join(name), "made", error)),
@@ -169,15 +173,18 @@ impl Folder {
                 read()?.unwrap_or_default()
             }
         };
-        match text.trim().parse() {
-            Ok(base) => Ok(StoreClock::based_on(base)),
-            Err(_) => Err(Error::Folder {
-                path,
-                why: "is damaged".into(),
-                hint: "stop all programs that use this store, then remove its folder",
-            }),
-        }
+        clock_of(&text).map(StoreClock::based_on).ok_or_else(|| Error::Folder {
+            path,
+            why: "is damaged".into(),
+            hint: "stop all programs that use this store, then remove its folder",
+        })
     }
+}
+
+/// The base of the clock, from its file.
+pub(super) fn clock_of(text: &str) -> Option<Micros> {
+    // Tokens are at least the time, and below 2^53: no wall clock was ever there.
+    text.trim().parse().ok().filter(|base| *base < 1 << 53)
 }
 
 fn clock_base() -> Micros {

@@ -13,7 +13,10 @@ mod examine;
 mod fifo;
 mod folder;
 mod line;
+#[cfg(feature = "testing")]
+pub(crate) mod parse;
 mod peers;
+pub(crate) mod points;
 mod results;
 mod shard;
 mod slot;
@@ -150,8 +153,10 @@ impl LocalStore {
         self.watches.close();
         let Some(Open { fifo, tasks, .. }) = self.open_part().take() else { return Vec::new() };
         self.core.folder.sessions.remove(&self.core.session.to_string());
+        points::here("left");
         self.core.hub.close();
         drop(fifo);
+        points::here("session ended");
         tasks.iter().for_each(JoinHandle::abort);
         tasks
     }

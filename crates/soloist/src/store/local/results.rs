@@ -10,6 +10,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::folder::{Folder, failed};
+use super::points;
 use crate::error::{Error, Result};
 use crate::name::Ticket;
 use crate::protocol::Body;
@@ -44,6 +45,7 @@ pub(super) async fn fetch(folder: &Arc<Folder>, body: Body) -> Result<Option<Bod
 /// Removes the file of a result that nobody refers to any more.
 pub(super) fn remove(folder: &Folder, id: Ticket) {
     folder.results.remove(&id.to_string());
+    points::here("result removed");
 }
 
 /// Files that may be orphans by their age. Whether they are is for the tables to say.
@@ -70,7 +72,9 @@ fn write(folder: &Folder, bytes: &Bytes) -> Result<Body> {
         folder.results.remove(&aside);
         return Err(failed(&folder.results.path, "written", error));
     }
+    points::here("result written");
     folder.results.settle(&aside, &id.to_string())?;
+    points::here("result named");
     Ok(Body::Aside { id, size: bytes.len() as u64 })
 }
 

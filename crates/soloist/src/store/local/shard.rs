@@ -9,6 +9,7 @@ use rustix::fs::{Access, AtFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::folder::{Folder, failed};
+use super::points;
 use super::slot::{self, HEADER, Head, Read};
 use crate::error::{Error, Result};
 use crate::name::Key;
@@ -111,6 +112,7 @@ impl Shard {
         };
         loop {
             let file = self.file(folder)?;
+            points::here("shard opened");
             match rustix::fs::flock(file, how) {
                 Ok(()) => {}
                 Err(Errno::INTR) => continue,
@@ -118,6 +120,7 @@ impl Shard {
                 Err(error) => return Err(failed(&self.path, "locked", error)),
             }
             // A file that was removed meanwhile is not the one that others lock.
+            points::here("shard locked");
             let stat = rustix::fs::fstat(file).map_err(|error| failed(&self.path, "examined", error))?;
             if stat.st_nlink > 0 {
                 return Ok(true);
@@ -134,6 +137,7 @@ impl Shard {
             // Closing it unlocks as well.
             self.file = None;
         }
+        points::here("unlocked");
     }
 
     /// Takes the newest content out; [`Shard::commit`] or [`Shard::keep`] puts it back. If neither happens it
@@ -207,8 +211,11 @@ impl Shard {
             make_room(file, room).map_err(|error| failed(&self.path, "grown", error))?;
             self.room = room;
         }
+        points::here("commit");
+        points::torn(bytes.len(), |some| drop(file.write_all_at(&bytes[..some], slot * SLOT_OFFSET)));
         file.write_all_at(&bytes, slot * SLOT_OFFSET)
             .map_err(|error| failed(&self.path, "written", error))?;
+        points::here("committed");
         let spare = std::mem::replace(&mut content.bytes, bytes);
         self.content = Some(Content { seq, slot, events, spare, ..content });
         Ok(())

@@ -55,7 +55,7 @@ impl Head {
 
     /// Whether this is the head of that slot, and the slot is whole.
     pub(super) fn fits(&self, slot: &[u8]) -> bool {
-        slot.len() as u64 == HEADER as u64 + self.len && self.sum == checksum(slot)
+        slot.len().checked_sub(HEADER).is_some_and(|len| len as u64 == self.len) && self.sum == checksum(slot)
     }
 }
 

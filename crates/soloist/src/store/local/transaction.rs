@@ -12,6 +12,7 @@ use super::events::Subscribers;
 use super::folder::{Folder, failed};
 use super::line::Line;
 use super::peers::{Dead, Message, Peers};
+use super::points;
 use super::results;
 use super::shard::{Content, SHARDS, Shard, shard_of};
 use crate::error::{Error, Loss, Result};
@@ -141,6 +142,7 @@ impl Core {
         verb: impl FnOnce(&mut Table, &mut Step<'_>) -> T,
     ) -> Result<(T, Micros)> {
         let mut content = shard.load()?;
+        points::here("shard read");
         let now = self.clock.now();
         let mut step = Step::new(now, peers);
         let keys = match touches {
@@ -201,9 +203,11 @@ impl Core {
         // commit: a kill in between costs a look in vain, while one after the commit would leave a new
         // holder that has not heard of it.
         wake(self);
+        points::here("woken");
         shard.commit(content, draft)?;
         if !events.is_empty() {
             self.subscribers.tell(&self.folder, number, told, events);
+            points::here("told");
         }
         Ok(())
     }

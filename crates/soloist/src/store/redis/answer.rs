@@ -29,6 +29,13 @@ impl Parts {
     fn count(&mut self) -> Option<u64> {
         self.number().and_then(|number| number.try_into().ok())
     }
+    /// A time, or -1: never.
+    fn count_or_never(&mut self) -> Option<Option<u64>> {
+        match self.number()? {
+            -1 => Some(None),
+            number => u64::try_from(number).ok().map(Some),
+        }
+    }
     fn bytes(&mut self) -> Option<Vec<u8>> {
         match self.0.next()? {
             Value::BulkString(bytes) => Some(bytes),
@@ -50,7 +57,7 @@ impl Parts {
         if lease.is_empty() { Some(None) } else { pack::holding(&lease).map(Some) }
     }
     fn ttl(&mut self) -> Option<Ttl> {
-        self.number().map(|us| u64::try_from(us).map_or(Ttl::Forever, Ttl::Micros))
+        Some(self.count_or_never()?.map_or(Ttl::Forever, Ttl::Micros))
     }
 }
 
@@ -98,8 +105,9 @@ pub(super) fn renewed(value: Value, expected: usize) -> Option<Vec<Renewed>> {
     let one = |all: &mut Parts| {
         let mut parts = all.list()?;
         Some(match parts.number()? {
-            1 => Renewed::Renewed { token: parts.token()?, deadline: parts.number()?.try_into().ok() },
-            _ => Renewed::NotHeld(parts.holder()?),
+            1 => Renewed::Renewed { token: parts.token()?, deadline: parts.count_or_never()? },
+            0 => Renewed::NotHeld(parts.holder()?),
+            _ => return None,
         })
     };
     (0..expected).map(|_| one(&mut all)).collect()
@@ -109,7 +117,8 @@ pub(super) fn released(value: Value) -> Option<Released> {
     let mut parts = Parts::of(value)?;
     Some(match parts.number()? {
         1 => Released::Released { token: parts.token()? },
-        _ => Released::NotHeld(parts.holder()?),
+        0 => Released::NotHeld(parts.holder()?),
+        _ => return None,
     })
 }
 
@@ -118,7 +127,8 @@ pub(super) fn published(value: Value) -> Option<Published> {
     Some(match parts.number()? {
         1 => Published::Published,
         2 => Published::Stale,
-        _ => Published::Refused(parts.holder()?),
+        3 => Published::Refused(parts.holder()?),
+        _ => return None,
     })
 }
 

@@ -104,9 +104,7 @@ pub(super) async fn greet(connection: &mut MultiplexedConnection, store: &str) -
     };
     let field = |name: &str| field(&told, name);
     let version = field("version").unwrap_or_default();
-    let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-    let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if (major, minor) < (6, 2) {
+    if numbers(&version) < (6, 2) {
         return Err(refused(Kind::Never, format!("it is version {version:?}"), OLD));
     }
     if field("mode").as_deref() == Some("sentinel") {
@@ -126,8 +124,14 @@ pub(super) async fn takes_writes(connection: &mut MultiplexedConnection, store: 
     deleted.map(drop).map_err(|error| failed(&error, store))
 }
 
+/// The first two numbers of a version; what is none is 0.
+pub(super) fn numbers(version: &str) -> (u32, u32) {
+    let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 /// A field of the answer, a flat list of names and values.
-fn field(told: &Value, name: &str) -> Option<String> {
+pub(super) fn field(told: &Value, name: &str) -> Option<String> {
     let Value::Array(list) = told else { return None };
     let text = |value: &Value| match value {
         Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),

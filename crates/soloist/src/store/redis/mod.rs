@@ -6,7 +6,7 @@ mod address;
 mod answer;
 mod backoff;
 pub mod bridge;
-mod examine;
+pub(crate) mod examine;
 mod greeting;
 mod keys;
 mod link;
@@ -15,6 +15,8 @@ mod nodes;
 mod open;
 mod options;
 mod pack;
+#[cfg(feature = "testing")]
+pub(crate) mod parse;
 mod scripts;
 mod seat;
 mod trouble;

@@ -25,12 +25,28 @@ pub(super) fn ttl_number(ttl: Ttl) -> i64 {
     }
 }
 
-fn ttl_of(number: f64) -> Ttl {
-    if number < 0.0 { Ttl::Forever } else { Ttl::Micros(number as Micros) }
+/// Numbers are whole and below this: exact as doubles.
+const EXACT: f64 = (1_u64 << 53) as f64;
+
+/// A time or a token; `None` is a number that no script writes.
+fn micros(number: f64) -> Option<Micros> {
+    ((0.0..EXACT).contains(&number) && number.fract() == 0.0).then_some(number as Micros)
 }
 
-fn want_of(byte: u8) -> Want {
-    if byte == 1 { Want::Flight } else { Want::Lock }
+fn want_of(byte: u8) -> Option<Want> {
+    match byte {
+        0 => Some(Want::Lock),
+        1 => Some(Want::Flight),
+        _ => None,
+    }
+}
+
+fn kind_of(byte: u8) -> Option<OutcomeKind> {
+    match byte {
+        0 => Some(OutcomeKind::Value),
+        1 => Some(OutcomeKind::Error),
+        _ => None,
+    }
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
@@ -80,7 +96,22 @@ impl<'a> Reader<'a> {
         Some(f64::from_be_bytes(self.take(8)?.try_into().ok()?))
     }
     fn micros(&mut self) -> Option<Micros> {
-        self.number().map(|number| number as Micros)
+        micros(self.number()?)
+    }
+    /// A time, or -1: never.
+    fn micros_or_never(&mut self) -> Option<Option<Micros>> {
+        let number = self.number()?;
+        if number == -1.0 { Some(None) } else { micros(number).map(Some) }
+    }
+    fn ttl(&mut self) -> Option<Ttl> {
+        Some(self.micros_or_never()?.map_or(Ttl::Forever, Ttl::Micros))
+    }
+    fn want(&mut self) -> Option<Want> {
+        want_of(self.byte()?)
+    }
+    /// Nothing may follow.
+    fn end(&self) -> Option<()> {
+        self.0.is_empty().then_some(())
     }
     fn token(&mut self) -> Option<FencingToken> {
         self.micros().map(FencingToken)
@@ -108,32 +139,42 @@ impl<'a> Reader<'a> {
 pub(super) fn holding(lease: &[u8]) -> Option<Holding> {
     let mut lease = Reader(lease);
     lease.take(32)?;
-    let want = want_of(lease.byte()?);
+    let want = lease.want()?;
     lease.take(2)?;
-    let (token, since, deadline) = (lease.token()?, lease.micros()?, lease.number()?);
-    let deadline = (deadline >= 0.0).then_some(deadline as Micros);
-    Some(Holding { holder: lease.holder()?, token, since, deadline, note: lease.note()?, want })
+    let (token, since, deadline) = (lease.token()?, lease.micros()?, lease.micros_or_never()?);
+    let (holder, note) = (lease.holder()?, lease.note()?);
+    lease.end()?;
+    Some(Holding { holder, token, since, deadline, note, want })
 }
 
 /// What everybody may know of a stored waiter.
 pub(super) fn waiter_info(waiter: &[u8]) -> Option<WaiterInfo> {
     let mut waiter = Reader(waiter);
     waiter.take(32)?;
-    let want = want_of(waiter.byte()?);
-    waiter.take(9)?;
-    Some(WaiterInfo { holder: waiter.holder()?, note: waiter.note()?, want })
+    let want = waiter.want()?;
+    waiter.take(1)?;
+    waiter.ttl()?;
+    let (holder, note) = (waiter.holder()?, waiter.note()?);
+    waiter.end()?;
+    Some(WaiterInfo { holder, note, want })
 }
 
 /// A session's id as it stands in an answer; empty is none.
 pub(super) fn session(bytes: &[u8]) -> Option<Option<Session>> {
-    if bytes.is_empty() { Some(None) } else { Reader(bytes).id().map(|id| Some(Session::from_u128(id))) }
+    if bytes.is_empty() {
+        return Some(None);
+    }
+    let mut reader = Reader(bytes);
+    let id = reader.id()?;
+    reader.end()?;
+    Some(Some(Session::from_u128(id)))
 }
 
 /// The head of a stored result, and where its body begins.
 fn result_head(result: &[u8]) -> Option<(ResultInfo, usize)> {
     let mut head = Reader(result);
     head.take(16)?;
-    let kind = if head.byte()? == 1 { OutcomeKind::Error } else { OutcomeKind::Value };
+    let kind = kind_of(head.byte()?)?;
     let (token, at, until) = (head.token()?, head.micros()?, head.micros()?);
     let leader = head.holder()?;
     let body_at = result.len() - head.0.len();
@@ -166,20 +207,27 @@ pub(super) fn message(payload: &[u8]) -> Option<Message> {
     Some(match reader.byte()? {
         b'G' => {
             let ticket = Ticket::from_u128(reader.id()?);
-            let (token, from, ttl) = (reader.token()?, reader.micros()?, ttl_of(reader.number()?));
+            let (token, from, ttl) = (reader.token()?, reader.micros()?, reader.ttl()?);
+            reader.end()?;
             Message::Wake(vec![ticket], Wake::Granted(Grant { token, from, ttl }))
         }
         b'D' => {
             let tickets = reader.tickets()?;
             Message::Wake(tickets, Wake::Done(outcome(reader.0.to_vec())?))
         }
-        b'K' => Message::Wake(reader.tickets()?, Wake::Look),
+        b'K' => {
+            let tickets = reader.tickets()?;
+            reader.end()?;
+            Message::Wake(tickets, Wake::Look)
+        }
         b'L' => {
             let (ticket, token) = (Ticket::from_u128(reader.id()?), reader.token()?);
             let loss = match reader.byte()? {
+                0 => Loss::Released,
                 1 => Loss::TakenOver { by: reader.holder()? },
-                _ => Loss::Released,
+                _ => return None,
             };
+            reader.end()?;
             Message::Wake(vec![ticket], Wake::Lost(token, loss))
         }
         b'E' => Message::Event(event(&mut reader)?),
@@ -189,12 +237,13 @@ pub(super) fn message(payload: &[u8]) -> Option<Message> {
 
 fn event(reader: &mut Reader<'_>) -> Option<Event> {
     let (kind, token, at) = (reader.byte()?, reader.token()?, reader.micros()?);
-    let (key, holder) = (Key::stored(reader.text()?).ok()?, reader.holder()?);
+    let (key, holder, from) = (Key::stored(reader.text()?).ok()?, reader.holder()?, reader.text()?);
+    reader.end()?;
     let kind = match kind {
         0 => EventKind::Locked,
         1 => EventKind::Released,
         2 => EventKind::Expired,
-        3 => EventKind::TakenOver { from: reader.holder()? },
+        3 => EventKind::TakenOver { from: Holder::new(from).ok()? },
         4 => EventKind::Broken,
         5 => EventKind::Published,
         6 => EventKind::Failed,

@@ -80,7 +80,7 @@ impl Marker {
         let mut cmd = redis::cmd("PTTL");
         cmd.arg(self.old.key(key.as_str()));
         Ok(match link.command(&cmd).await? {
-            Value::Int(ms) => u64::try_from(ms).unwrap_or(0) * 1000,
+            Value::Int(ms) => u64::try_from(ms).unwrap_or(0).saturating_mul(1000),
             _ => 0,
         })
     }

@@ -9,6 +9,8 @@
 
 mod marker;
 mod old;
+#[cfg(feature = "testing")]
+pub(crate) mod parse;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +60,11 @@ pub struct BridgeStore {
     marker: Arc<Marker>,
 }
 
+/// Who holds a key of theirs, as far as its value tells, in as much of a name as we keep.
+fn somebody(old: &Old, value: &str) -> Result<Holder> {
+    Holder::new(old.holder(value).chars().take(60).collect::<String>())
+}
+
 impl BridgeStore {
     /// Takes the keys of `old` along with every lease of `inner`, which has to be on the same server.
     pub fn new(inner: RedisStore, old: Old) -> Self {
@@ -95,9 +102,8 @@ impl BridgeStore {
     }
 
     fn theirs(&self, request: &Request, grant: &Grant, value: &str, now: u64) -> Result<Holding> {
-        let name: String = self.marker.old.holder(value).chars().take(60).collect();
         Ok(Holding {
-            holder: Holder::new(name)?,
+            holder: somebody(&self.marker.old, value)?,
             token: grant.token,
             since: now,
             deadline: None,

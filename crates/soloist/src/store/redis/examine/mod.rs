@@ -2,6 +2,8 @@
 
 mod data;
 mod info;
+#[cfg(feature = "testing")]
+pub(crate) mod parse;
 mod rights;
 mod service;
 

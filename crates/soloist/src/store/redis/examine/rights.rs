@@ -34,7 +34,7 @@ pub(super) struct Missing {
 
 impl Missing {
     /// Takes in what the server said to a command that it refused; other errors are not about rights.
-    fn take(&mut self, command: &str, why: &str) {
+    pub(super) fn take(&mut self, command: &str, why: &str) {
         let lower = why.to_lowercase();
         if !lower.contains("permission") && !lower.contains("noperm") && !lower.contains("can't ") {
             return;

@@ -37,7 +37,7 @@ pub(super) fn limits(info: &Info, health_check: Duration) -> Vec<Finding> {
     };
     if let (Some(now), Some(most)) =
         (info.number::<u64>("connected_clients"), info.number::<u64>("maxclients"))
-        && now * 10 > most * 9
+        && now > most / 10 * 9 + most % 10 * 9 / 10
     {
         let what = format!("{now} of at most {most} clients are connected");
         let why = "when there are no more, clients that lost their connection cannot come back to renew";

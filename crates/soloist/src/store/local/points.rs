@@ -1,0 +1,86 @@
+//! Points between two system calls, at which a test can have this very process killed.
+
+/// A process passes here.
+#[cfg(not(feature = "testing"))]
+#[inline(always)]
+pub(super) fn here(_: &'static str) {}
+
+/// A process passes here that writes so many bytes; some of them may be written before it is killed.
+#[cfg(not(feature = "testing"))]
+#[inline(always)]
+pub(super) fn torn(_: usize, _: impl FnOnce(usize)) {}
+
+#[cfg(feature = "testing")]
+pub(super) use armed::{here, torn};
+
+#[cfg(feature = "testing")]
+pub(crate) mod armed {
+    use std::sync::Mutex;
+
+    use rustix::process::{Signal, getpid, kill_process};
+
+    /// All points, in about the order in which a process passes them.
+    pub const KILL_POINTS: &[&str] = &[
+        "fifo made",
+        "fifo opened",
+        "fifo named",
+        "file made",
+        "file named",
+        "aside removed",
+        "shard opened",
+        "shard locked",
+        "shard read",
+        "woken",
+        "commit",
+        "torn",
+        "committed",
+        "told",
+        "unlocked",
+        "result written",
+        "result named",
+        "result removed",
+        "left",
+        "session ended",
+    ];
+
+    static ARMED: Mutex<Option<(&'static str, usize)>> = Mutex::new(None);
+
+    /// Kills this process (kill -9) when it has passed one of [`KILL_POINTS`] so many times and comes there again.
+    /// Answers `false` where there is no such point.
+    ///
+    /// ```
+    /// assert!(!soloist::testing::kill_at("nowhere", 0));
+    /// ```
+    pub fn kill_at(point: &str, passes: usize) -> bool {
+        let known = KILL_POINTS.iter().find(|known| **known == point);
+        let mut armed = ARMED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *armed = known.map(|point| (*point, passes));
+        known.is_some()
+    }
+
+    fn is_due(point: &'static str) -> Option<usize> {
+        let mut armed = ARMED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (_, left) = armed.as_mut().filter(|(at, _)| *at == point)?;
+        *left = left.checked_sub(1).unwrap_or(usize::MAX);
+        Some(*left)
+    }
+
+    fn die() -> ! {
+        let _ = kill_process(getpid(), Signal::KILL);
+        // The signal is on its way.
+        std::process::abort()
+    }
+
+    pub(in crate::store::local) fn here(point: &'static str) {
+        if is_due(point) == Some(usize::MAX) {
+            die();
+        }
+    }
+
+    pub(in crate::store::local) fn torn(len: usize, write: impl FnOnce(usize)) {
+        if is_due("torn") == Some(usize::MAX) {
+            write(crate::random::u32().unwrap_or(7) as usize % len.max(1));
+            die();
+        }
+    }
+}

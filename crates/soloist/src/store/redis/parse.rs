@@ -1,0 +1,268 @@
+//! The doors to what a server says; see `testing::parse`.
+
+use redis::Value;
+
+use super::keys::KeyNames;
+use super::pack::{self, Message};
+use super::{address, answer, greeting, keys, trouble};
+use crate::clock::Moment;
+use crate::name::{Holder, Key, Note, Session, Ticket};
+use crate::protocol::{Answer, Grant, Mode, Request, Ttl, Wake, Want};
+use crate::store::{PASSWORD, Reply, waiting, with_password};
+
+/// The host list, login and options of a URL. No error of it has the password.
+pub(crate) fn url(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    // These name files, which are read: of those on this machine nothing is known.
+    let reads_files = |url: &str| ["ca", "cert", "key", "%"].iter().any(|name| url.contains(name));
+    let urls = with_password(text);
+    for url in urls.iter().map(String::as_str).chain([text]).filter(|url| !reads_files(url)) {
+        drop(address::boot_guard(url));
+        let said = match address::clients(url) {
+            Ok(clients) => {
+                assert!(!clients.is_empty());
+                clients.iter().map(|client| address::name(client.get_connection_info())).collect::<String>()
+            }
+            Err(error) => format!("{error} {error:?}"),
+        };
+        assert!(!said.contains(PASSWORD) || !urls.iter().any(|own| own == url), "{url}: {said}");
+    }
+}
+
+fn asked(number: u8) -> Option<(Request, Session)> {
+    let request = Request {
+        key: Key::new("k").ok()?,
+        ticket: Ticket::from_u128(number.into()),
+        holder: Holder::new("h".repeat(usize::from(number) + 1)).ok()?,
+        note: Note::new("n".repeat(usize::from(number))).ok(),
+        want: if number % 2 == 0 { Want::Lock } else { Want::Flight },
+        mode: Mode::Line,
+        ttl: if number % 3 == 0 { Ttl::Forever } else { Ttl::Micros(u64::from(number) * 1_000_000) },
+        bound: number % 5 == 0,
+        seen: None,
+    };
+    Some((request, Session::from_u128(8)))
+}
+
+fn double(number: f64) -> [u8; 8] {
+    number.to_be_bytes()
+}
+
+/// A waiter, as the script keeps it, once it holds the key.
+fn lease(waiter: &[u8], deadline: f64) -> Vec<u8> {
+    let times = [double(7.0), double(8.0), double(deadline)].concat();
+    [&waiter[..34], &[0], &times, &waiter[42..]].concat()
+}
+
+fn result() -> Vec<u8> {
+    let head = [&[0; 16][..], &[0], &double(7.0), &double(8.0), &double(9.0), &[0, 1], b"h"].concat();
+    [&head[..], b"[1,2]"].concat()
+}
+
+/// A stored record is read as what it is, or refused: cut short or with more behind it, it is none.
+pub(crate) fn stored(bytes: &[u8]) {
+    if let Some(held) = pack::holding(bytes) {
+        assert!(held.deadline.is_none_or(|deadline| deadline < 1 << 53) && held.token.0 < 1 << 53);
+        assert!(pack::holding(&bytes[..bytes.len() - 1]).is_none(), "cut short");
+        assert!(pack::holding(&[bytes, b"x"].concat()).is_none(), "with more behind it");
+    }
+    if pack::waiter_info(bytes).is_some() {
+        assert!(pack::waiter_info(&bytes[..bytes.len() - 1]).is_none(), "cut short");
+        assert!(pack::waiter_info(&[bytes, b"x"].concat()).is_none(), "with more behind it");
+    }
+    if let Some(info) = pack::result_info(bytes, bytes.len() as u64) {
+        let outcome = pack::outcome(bytes.to_vec());
+        assert!(
+            outcome.is_some_and(|outcome| outcome.body.size() == info.size && outcome.token == info.token)
+        );
+    }
+    pack::session(bytes);
+    // What is written is read back.
+    if let Some((request, session)) = bytes.first().and_then(|number| asked(*number)) {
+        let waiter = pack::waiter(&request, session);
+        let info = pack::waiter_info(&waiter);
+        assert!(
+            info.is_some_and(
+                |i| (&i.holder, &i.note, i.want) == (&request.holder, &request.note, request.want)
+            )
+        );
+        let held = pack::holding(&lease(&waiter, -1.0));
+        assert!(held.is_some_and(|h| (&h.holder, h.deadline, h.token.0) == (&request.holder, None, 7)));
+    }
+}
+
+pub(crate) fn stored_seeds() -> Vec<Vec<u8>> {
+    let waiters =
+        [0, 1, 6].into_iter().filter_map(asked).map(|(request, session)| pack::waiter(&request, session));
+    let mut seeds: Vec<Vec<u8>> =
+        waiters.flat_map(|waiter| [lease(&waiter, 9.0), lease(&waiter, -1.0), waiter]).collect();
+    seeds.push(result());
+    seeds
+}
+
+/// What the server says to those who listen.
+pub(crate) fn message(bytes: &[u8]) {
+    match pack::message(bytes) {
+        Some(Message::Wake(tickets, wake)) => {
+            assert!(tickets.len() * 16 <= bytes.len(), "as many as there are bytes for");
+            if let Wake::Granted(grant) = wake {
+                dated(&grant);
+            }
+        }
+        Some(Message::Event(event)) => assert!(event.at < 1 << 53),
+        None => {}
+    }
+}
+
+/// A grant is dated, whatever its numbers are.
+fn dated(grant: &Grant) {
+    let reply = Reply::new(Answer::Granted(*grant), Moment::now(), grant.from);
+    assert!(reply.began(grant) <= Moment::now(), "it did not begin later than now");
+    let _ = grant.ttl.duration().map(|ttl| reply.began(grant).after(ttl));
+}
+
+pub(crate) fn message_seeds() -> Vec<Vec<u8>> {
+    let ticket = [7; 16];
+    let one = |kind: &[u8], rest: &[u8]| [kind, &ticket, rest].concat();
+    let event = |kind: u8, from: &[u8]| {
+        [b"E", &[kind][..], &double(7.0), &double(8.0), &[0, 1], b"k", &[0, 1], b"h", from].concat()
+    };
+    vec![
+        one(b"G", &[double(7.0), double(8.0), double(-1.0)].concat()),
+        one(b"L", &[&double(7.0)[..], &[0]].concat()),
+        one(b"L", &[&double(7.0)[..], &[1, 0, 1, b'h']].concat()),
+        one(b"K\0\0\0\x01", &[]),
+        one(b"D\0\0\0\x01", &result()),
+        b"K\xff\xff\xff\xff".to_vec(),
+        event(0, &[0, 0]),
+        event(3, &[0, 1, b'h']),
+    ]
+}
+
+/// Any answer that a server can give: a tree of lists, numbers and texts, as the bytes say.
+fn tree(bytes: &mut &[u8], depth: usize) -> Value {
+    let mut take = |len: usize| {
+        let (front, rest) = bytes.split_at(len.min(bytes.len()));
+        *bytes = rest;
+        front
+    };
+    let kind = take(1).first().copied().unwrap_or_default();
+    match kind % 8 {
+        0 if depth > 0 => {
+            let len = take(1).first().copied().unwrap_or_default() % 12;
+            Value::Array((0..len).map(|_| tree(bytes, depth - 1)).collect())
+        }
+        1 => Value::Int(take(1).first().copied().unwrap_or_default().cast_signed().into()),
+        2 => {
+            let mut number = [0; 8];
+            for (to, from) in number.iter_mut().zip(take(8)) {
+                *to = *from;
+            }
+            Value::Int(i64::from_le_bytes(number))
+        }
+        3 => Value::SimpleString(String::from_utf8_lossy(take(6)).into_owned()),
+        4 => Value::Nil,
+        5 => Value::Double(0.5),
+        _ => {
+            let len = take(1).first().copied().unwrap_or_default();
+            Value::BulkString(take(len.into()).to_vec())
+        }
+    }
+}
+
+/// The bytes of a tree.
+fn of_tree(value: &Value) -> Vec<u8> {
+    match value {
+        Value::Array(list) => {
+            let head = vec![0, list.len() as u8];
+            list.iter().fold(head, |all, value| [all, of_tree(value)].concat())
+        }
+        Value::Int(number) => [&[2][..], &number.to_le_bytes()].concat(),
+        Value::BulkString(bytes) => [&[7, bytes.len() as u8][..], bytes].concat(),
+        _ => vec![4],
+    }
+}
+
+/// What scripts answer, whichever of them was asked.
+pub(crate) fn answer(mut bytes: &[u8]) {
+    let value = tree(&mut bytes, 4);
+    if let Some((answer, now)) = answer::acquired(value.clone()) {
+        match &answer {
+            Answer::Granted(grant) => dated(grant),
+            Answer::Queued(queued) => drop(waiting::next_look(queued, now)),
+            Answer::Busy(_) | Answer::Done(_) => {}
+        }
+    }
+    let Ok(key) = Key::new("k") else { return };
+    for count in 0..3 {
+        let renewed = answer::renewed(value.clone(), count);
+        assert!(renewed.is_none_or(|renewed| renewed.len() == count), "an answer for each question");
+        let keys = vec![key.clone(); count];
+        let looks = answer::looks(value.clone(), &keys);
+        assert!(looks.is_none_or(|looks| looks.len() == count), "an answer for each question");
+    }
+    drop((answer::left(value.clone()), answer::released(value.clone()), answer::published(value.clone())));
+    drop((answer::result(value.clone()), answer::scanned(value)));
+}
+
+pub(crate) fn answer_seeds() -> Vec<Vec<u8>> {
+    let text = |bytes: &[u8]| Value::BulkString(bytes.to_vec());
+    let list = |values: &[Value]| Value::Array(values.to_vec());
+    let number = Value::Int;
+    let Some((request, session)) = asked(1) else { return Vec::new() };
+    let waiter = pack::waiter(&request, session);
+    let held = text(&lease(&waiter, 9.0));
+    let look = list(&[held.clone(), list(&[text(&waiter)]), text(&result()), number(60)]);
+    let answers = [
+        list(&[number(1), number(8), number(7), number(-1)]),
+        list(&[number(2), number(8), number(1), held.clone(), text(&[8; 16])]),
+        list(&[number(3), number(8), held.clone()]),
+        list(&[number(4), number(8), text(&result())]),
+        list(&[list(&[number(1), number(7), number(-1)]), list(&[number(0), held.clone()])]),
+        list(&[number(0), held]),
+        list(&[number(8), look.clone(), look]),
+        list(&[text(b"17"), list(&[text(b"soloist:1:{00}:l:k")])]),
+        text(&result()),
+        number(2),
+    ];
+    answers.iter().map(of_tree).collect()
+}
+
+/// What a server says of itself.
+pub(crate) fn greeting(mut bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    greeting::numbers(&text);
+    let error = redis::RedisError::from((redis::ErrorKind::Extension, "ERR", text));
+    drop(trouble::Trouble::of(&error));
+    let value = tree(&mut bytes, 3);
+    for name in ["version", "mode", "role"] {
+        greeting::field(&value, name);
+    }
+}
+
+pub(crate) fn greeting_seeds() -> Vec<Vec<u8>> {
+    let words = ["server", "redis", "version", "7.0.15", "mode", "standalone", "role", "master"];
+    let words = Value::Array(words.map(|word| Value::BulkString(word.into())).to_vec());
+    vec![of_tree(&words), b"6.2".to_vec(), b"4294967296.0.0".to_vec(), b"-OOM command not allowed".to_vec()]
+}
+
+/// Names of keys, as a scan finds them.
+pub(crate) fn names(bytes: &[u8]) {
+    if let Some(key) = KeyNames::user_key(bytes) {
+        assert!(bytes.ends_with(key.as_str().as_bytes()));
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let pattern = keys::pattern(text);
+    assert!(pattern.len() <= 2 * text.len() + 24);
+    if let Ok(key) = Key::stored(text) {
+        let names = KeyNames::of(&key, keys::shard(&key));
+        for name in [&names.lease, &names.queue, &names.result] {
+            assert_eq!(KeyNames::user_key(name.as_bytes()).as_ref(), Some(&key), "{name:?}");
+        }
+        assert!(KeyNames::user_key(names.fence.as_bytes()).is_none());
+    }
+}
+
+pub(crate) fn name_seeds() -> Vec<Vec<u8>> {
+    ["soloist:1:{00}:l:k", "soloist:1:{ff}:q:}:r:", "soloist:1:{00}:f", "*[x]?\\"].map(Into::into).into()
+}
