@@ -411,6 +411,10 @@ impl Store for FaultyStore {
         hears
     }
 
+    fn settles(&self) -> std::time::Duration {
+        self.inner.settles()
+    }
+
     fn leases_end_with_sessions(&self) -> bool {
         self.inner.leases_end_with_sessions()
     }

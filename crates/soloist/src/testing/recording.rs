@@ -119,6 +119,9 @@ impl Store for RecordingStore {
     async fn examine(&self, ttl: std::time::Duration) -> Result<Vec<crate::finding::Finding>> {
         self.inner.examine(ttl).await
     }
+    fn settles(&self) -> std::time::Duration {
+        self.inner.settles()
+    }
     fn leases_end_with_sessions(&self) -> bool {
         self.inner.leases_end_with_sessions()
     }
