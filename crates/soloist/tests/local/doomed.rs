@@ -30,7 +30,7 @@ fn client(path: &Path) -> Client {
 
 /// What a result says of itself, so that one that is not whole is seen.
 fn value(seed: u64) -> Vec<u64> {
-    vec![seed; if seed % 2 == 0 { 3000 } else { 3 }]
+    vec![seed; if seed.is_multiple_of(2) { 3000 } else { 3 }]
 }
 
 /// Not a test: the process that is killed. The role is the point, and how often it is passed before.
@@ -159,6 +159,7 @@ async fn swept(path: &Path) -> Vec<String> {
         let entries = folders.into_iter().flat_map(|folder| std::fs::read_dir(folder).unwrap().flatten());
         entries.map(|entry| entry.path()).filter(|path| !path.is_dir()).collect::<Vec<_>>()
     };
+    #[allow(clippy::disallowed_methods, reason = "files carry the wall clock's times")]
     let hour_ago = SystemTime::now() - Duration::from_secs(3600);
     let since = hour_ago.duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let time = rustix::fs::Timespec { tv_sec: since.as_secs().cast_signed(), tv_nsec: 0 };
@@ -173,7 +174,7 @@ async fn swept(path: &Path) -> Vec<String> {
     }
     let is_garbage = |file: &PathBuf| {
         let (folder, name) = (file.parent().unwrap().file_name().unwrap(), file.file_name().unwrap());
-        !(folder == "s" && !name.to_string_lossy().starts_with('.')) && name != "clock"
+        (folder != "s" || name.to_string_lossy().starts_with('.')) && name != "clock"
     };
     // One FIFO is that of the store which has just been opened.
     let left =

@@ -35,11 +35,12 @@ fn asked(number: u8) -> Option<(Request, Session)> {
         ticket: Ticket::from_u128(number.into()),
         holder: Holder::new("h".repeat(usize::from(number) + 1)).ok()?,
         note: Note::new("n".repeat(usize::from(number))).ok(),
-        want: if number % 2 == 0 { Want::Lock } else { Want::Flight },
+        want: if number.is_multiple_of(2) { Want::Lock } else { Want::Flight },
         mode: Mode::Line,
-        ttl: if number % 3 == 0 { Ttl::Forever } else { Ttl::Micros(u64::from(number) * 1_000_000) },
-        bound: number % 5 == 0,
+        ttl: if number.is_multiple_of(3) { Ttl::Forever } else { Ttl::Micros(u64::from(number) * 1_000_000) },
+        bound: number.is_multiple_of(5),
         seen: None,
+        max_waiting: Some(u64::from(number)),
     };
     Some((request, Session::from_u128(8)))
 }
@@ -189,17 +190,20 @@ pub(crate) fn answer(mut bytes: &[u8]) {
     if let Some((answer, now)) = answer::acquired(value.clone()) {
         match &answer {
             Answer::Granted(grant) => dated(grant),
-            Answer::Queued(queued) => drop(waiting::next_look(queued, now)),
-            Answer::Busy(_) | Answer::Done(_) => {}
+            Answer::Queued(queued) => {
+                let looks = [Want::Lock, Want::Flight].map(|want| waiting::next_look(queued, want, now));
+                assert!(looks.iter().all(|look| !look.is_zero()), "not in a tight loop");
+            }
+            Answer::Busy(_) | Answer::Full { .. } | Answer::Done(_) => {}
         }
     }
     let Ok(key) = Key::new("k") else { return };
     for count in 0..3 {
         let renewed = answer::renewed(value.clone(), count);
-        assert!(renewed.is_none_or(|renewed| renewed.len() == count), "an answer for each question");
+        assert!(renewed.is_none_or(|(renewed, _)| renewed.len() == count), "an answer for each question");
         let keys = vec![key.clone(); count];
         let looks = answer::looks(value.clone(), &keys);
-        assert!(looks.is_none_or(|looks| looks.len() == count), "an answer for each question");
+        assert!(looks.is_none_or(|(looks, _)| looks.len() == count), "an answer for each question");
     }
     drop((answer::left(value.clone()), answer::released(value.clone()), answer::published(value.clone())));
     drop((answer::result(value.clone()), answer::scanned(value)));

@@ -15,7 +15,7 @@ pub(crate) fn info(bytes: &[u8]) {
     let words = text.split_whitespace().map(|word| Value::BulkString(word.into())).collect();
     info.take(&Value::Array(words));
     let ttl = Duration::from_secs(30);
-    let several = text.len() % 2 == 0;
+    let several = text.len().is_multiple_of(2);
     let mut found = data::role(&info, several);
     found.extend(service::version(&info));
     found.extend(data::eviction(&info));
