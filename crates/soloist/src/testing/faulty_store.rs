@@ -1,9 +1,8 @@
 //! A store that fails, over any store: by plan, and by seed.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,8 +10,8 @@ use futures_util::StreamExt;
 use tokio::sync::{broadcast, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::seed::draw;
 use super::store_faults::{Fault, Injected, Rates, Verb};
+use super::store_plan::{State, lock};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::name::{Key, Ticket};
@@ -61,67 +60,6 @@ pub struct FaultyStore {
     notices: Mutex<Option<(broadcast::Sender<Notice>, AbortHandle)>>,
     /// Requests that are carried out after their caller was told that they failed. They end with the store.
     stragglers: Mutex<JoinSet<()>>,
-}
-
-/// What the store and what it has handed out know together.
-struct State {
-    planned: Mutex<Planned>,
-    counts: watch::Sender<Injected>,
-    away: watch::Sender<bool>,
-}
-
-#[derive(Default)]
-struct Planned {
-    plan: BTreeMap<Verb, VecDeque<Fault>>,
-    seed: u64,
-    all: Rates,
-    rates: BTreeMap<Verb, Rates>,
-    calm: bool,
-    /// The longest time after which a request may be carried out that was said to have failed.
-    straggles: Duration,
-}
-
-impl Planned {
-    fn allow(&mut self, rates: Rates) {
-        if rates.straggles > 0 {
-            self.straggles = self.straggles.max(rates.lateness);
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl State {
-    /// Counts a call, and says what happens to it.
-    fn next(&self, verb: Verb) -> Option<Fault> {
-        let mut number = 0;
-        self.counts.send_modify(|counts| {
-            let asked = counts.asked.entry(verb).or_default();
-            (number, *asked) = (*asked, *asked + 1);
-        });
-        let mut planned = lock(&self.planned);
-        if planned.calm {
-            return None;
-        }
-        let fault = planned.plan.get_mut(&verb).and_then(VecDeque::pop_front).or_else(|| {
-            let rates = planned.rates.get(&verb).unwrap_or(&planned.all);
-            let drawn = |stream| draw(planned.seed, 2 * verb as u64 + stream, number);
-            rates.fault(drawn(0), drawn(1))
-        })?;
-        drop(planned);
-        self.counts.send_modify(|counts| *counts.faults.entry((verb, fault.kind())).or_default() += 1);
-        Some(fault)
-    }
-
-    fn is_away(&self) -> bool {
-        *self.away.borrow()
-    }
-
-    fn failed(&self) {
-        self.counts.send_modify(|counts| counts.failed += 1);
-    }
 }
 
 impl fmt::Debug for FaultyStore {

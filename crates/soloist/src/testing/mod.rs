@@ -45,6 +45,7 @@ mod scratch;
 mod second_process;
 mod seed;
 mod store_faults;
+mod store_plan;
 mod virtual_time;
 mod wire_faults;
 mod wire_pipe;
