@@ -86,6 +86,9 @@ pub(crate) struct LockArgs {
     /// Do not stand in line: exit with 124 if it is held
     #[arg(long = "try", conflicts_with = "force")]
     pub(crate) try_once: bool,
+    /// Do not stand in line behind so many: exit with 124 [default: 100000]
+    #[arg(long, value_name = "N", conflicts_with_all = ["try_once", "force"])]
+    pub(crate) max_waiting: Option<u64>,
     /// Take the key over from whoever holds it
     #[arg(long)]
     pub(crate) force: bool,
@@ -134,6 +137,9 @@ pub(crate) struct OnceArgs {
     /// How long to wait for the result at most [default: as long as it takes]
     #[arg(long, value_parser = units::duration, allow_hyphen_values = true, value_name = "DURATION")]
     pub(crate) wait: Option<Duration>,
+    /// Do not wait behind so many: exit with 124 [default: 100000]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_waiting: Option<u64>,
     /// When the command fails: share its output and exit code with whoever waits, or let the next in line retry
     #[arg(long, value_enum, default_value = "share", value_name = "HOW", hide_possible_values = true)]
     pub(crate) on_error: OnError,

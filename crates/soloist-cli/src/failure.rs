@@ -9,7 +9,7 @@ use crate::units::human;
 
 /// The lease was lost, or is not the current one.
 pub(crate) const LOST: u8 = 123;
-/// The key is busy, or the wait is over.
+/// The key is busy, its line is full, or the wait is over.
 pub(crate) const BUSY: u8 = 124;
 /// Soloist's own failure.
 pub(crate) const OWN: u8 = 125;
@@ -73,7 +73,7 @@ pub(crate) fn left(info: &KeyInfo) -> Option<Duration> {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let code = match error {
-            Error::TimedOut { .. } | Error::Guarded { .. } => BUSY,
+            Error::TimedOut { .. } | Error::LineFull { .. } | Error::Guarded { .. } => BUSY,
             Error::Lost { .. } | Error::NotHeld { .. } => LOST,
             _ => OWN,
         };
@@ -81,6 +81,12 @@ impl From<Error> for Failure {
             Error::TimedOut { key, .. } => {
                 let key = argument(key.as_str());
                 Some(format!("pass a longer --wait; `soloist show {key}` says who holds it"))
+            }
+            Error::LineFull { key, .. } => {
+                let key = argument(key.as_str());
+                Some(format!(
+                    "come back later, or pass a larger --max-waiting; `soloist show {key}` says who waits"
+                ))
             }
             Error::NotHeld { holder: None, .. } => Some("it was released, or ended at its ttl".into()),
             Error::NotHeld { key, .. } => {

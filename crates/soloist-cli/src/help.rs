@@ -11,7 +11,7 @@ Stores (--store URL, or the environment variable SOLOIST_STORE):
 Exit codes:
   the command's own, and 128 + n if signal n ended it
   123  the lease was lost, or is not the current one
-  124  the key is held, or the wait is over
+  124  the key is held, its line is full, or the wait is over
   125  soloist itself failed, or was called wrongly
   126  the command cannot be run
   127  the command was not found

@@ -56,6 +56,12 @@ pub(crate) async fn watch(client: &Client, args: PatternArgs, json: bool) -> Out
                 Told::Event(event) if !glob.matches(event.key.as_str()) => {}
                 Told::Event(event) if json => out::json(&event_object(&event))?,
                 Told::Event(event) => out::line(&event_text(&event))?,
+                Told::ClockStepped { by_ms } if json => {
+                    out::json(&json!({ "event": "clock_stepped", "by_ms": by_ms }))?;
+                }
+                Told::ClockStepped { by_ms } => {
+                    out::line(&format!("clock_stepped: the server's clock was set by {by_ms} ms"))?;
+                }
                 _ if json => out::json(&json!({ "event": "missed" }))?,
                 _ => out::line("missed: some events could not be heard")?,
             }

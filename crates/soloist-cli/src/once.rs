@@ -34,6 +34,9 @@ pub(crate) async fn once(client: &Client, args: OnceArgs) -> Outcome {
     if let Some(holder) = &args.holder {
         asking = asking.holder(holder);
     }
+    if let Some(most) = args.max_waiting {
+        asking = asking.max_waiting(most);
+    }
     // Refused now rather than when the work is done.
     asking = asking.keep(args.keep).keep_errors(args.keep_errors);
     let joined = tokio::select! {

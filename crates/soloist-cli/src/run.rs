@@ -84,6 +84,9 @@ pub(crate) async fn acquire(client: &Client, args: &LockArgs, signals: &mut Sign
     if let Some(wait) = args.wait {
         asking = asking.wait(wait);
     }
+    if let Some(most) = args.max_waiting {
+        asking = asking.max_waiting(most);
+    }
     if args.force {
         asking = asking.force();
     }

@@ -22,6 +22,7 @@ fn request(name: &str) -> Result<Request> {
         ttl: Ttl::new(Duration::from_secs(30)),
         bound: true,
         seen: None,
+        max_waiting: None,
     })
 }
 

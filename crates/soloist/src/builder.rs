@@ -16,6 +16,8 @@ use crate::store::{Store, StoreUrl, local, memory, redis};
 const DEFAULT_TTL: Duration = Duration::from_secs(30);
 /// The largest result where nothing else is said: 16 MiB.
 const DEFAULT_MAX_RESULT: u64 = 16 << 20;
+/// The longest line where nothing else is said. On a Redis it takes some 10 MB there.
+const DEFAULT_MAX_WAITING: u64 = 100_000;
 
 /// The settings of a client; see [`Client::builder`]. What is wrong with them is told by
 /// [`connect`](ClientBuilder::connect) and [`store`](ClientBuilder::store).
@@ -46,11 +48,18 @@ pub struct ClientBuilder {
     prefix: String,
     ttl: Option<Duration>,
     max_result: u64,
+    max_waiting: u64,
 }
 
 impl Default for ClientBuilder {
     fn default() -> Self {
-        ClientBuilder { holder: None, prefix: String::new(), ttl: None, max_result: DEFAULT_MAX_RESULT }
+        ClientBuilder {
+            holder: None,
+            prefix: String::new(),
+            ttl: None,
+            max_result: DEFAULT_MAX_RESULT,
+            max_waiting: DEFAULT_MAX_WAITING,
+        }
     }
 }
 
@@ -80,6 +89,13 @@ impl ClientBuilder {
     /// The largest result that this client publishes, in bytes as encoded. Default: 16 MiB.
     pub fn max_result(mut self, bytes: u64) -> Self {
         self.max_result = bytes;
+        self
+    }
+
+    /// How many may wait for one key before a request of this client that would have to wait, too, is answered with
+    /// [`Error::LineFull`] at once. Who stands in line already is never thrown out. Default: 100,000.
+    pub fn max_waiting(mut self, most: u64) -> Self {
+        self.max_waiting = most;
         self
     }
 
@@ -147,8 +163,8 @@ impl ClientBuilder {
         let store =
             if self.prefix.is_empty() { store } else { Arc::new(PrefixStore::new(store, &self.prefix)) };
         let keeper = Keeper::start(Arc::clone(&store))?;
-        let (flights, max_result) = (Flights::default(), self.max_result);
-        Ok(Client::new(Inner { store, keeper, flights, holder, ttl, max_result }))
+        let (flights, max_result, max_waiting) = (Flights::default(), self.max_result, self.max_waiting);
+        Ok(Client::new(Inner { store, keeper, flights, holder, ttl, max_result, max_waiting }))
     }
 
     fn check(&self) -> Result<Holder> {

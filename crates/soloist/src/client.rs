@@ -54,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) holder: Holder,
     pub(crate) ttl: Ttl,
     pub(crate) max_result: u64,
+    pub(crate) max_waiting: u64,
 }
 
 impl Client {
@@ -668,6 +669,10 @@ impl Client {
 
     pub(crate) fn usual_ttl(&self) -> Ttl {
         self.inner.ttl
+    }
+
+    pub(crate) fn max_waiting(&self) -> u64 {
+        self.inner.max_waiting
     }
 
     pub(crate) fn max_result(&self) -> u64 {

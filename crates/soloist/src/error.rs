@@ -137,6 +137,18 @@ pub enum Error {
         /// Who held it when last seen.
         holder: Option<Holder>,
     },
+    /// As many wait for the key already as the request would stand behind at most. It was not put in line.
+    #[error("{key:?} has {waiting} waiting, at most {max} may; {holder} holds it")]
+    LineFull {
+        /// The key.
+        key: Key,
+        /// How many wait.
+        waiting: u64,
+        /// The most that may; see [`ClientBuilder::max_waiting`](crate::ClientBuilder::max_waiting).
+        max: u64,
+        /// Who holds it.
+        holder: Holder,
+    },
     /// The lease ended before it was released. Whatever it protected may be somebody else's now.
     #[error("the lease of {key:?} (token {token}) is lost: {loss}")]
     Lost {
@@ -271,6 +283,7 @@ impl Error {
                  and redis+unix:///path[?db=]"
             }
             Error::TimedOut { .. } => "wait longer, or look at who holds it",
+            Error::LineFull { .. } => "come back later, or allow more to wait",
             Error::Lost { .. } => "stop the work that it protected; do not write without checking the token",
             Error::NotHeld { .. } => "inspect the key to see who holds it",
             Error::Unknown { .. } => "inspect the key; at the latest the lease ends at its ttl",

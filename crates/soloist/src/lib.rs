@@ -227,6 +227,17 @@
 //! ([`store::redis::bridge`]), or one of your own ([`Store`] is a small trait). What each store guarantees and
 //! what not is a table in the README.
 //!
+//! # Limits
+//! | what | at most | over it |
+//! |---|---|---|
+//! | key; with its prefix | 512 bytes ([`MAX_KEY`]); 640 | [`Error::LongName`], before anything is sent |
+//! | holder, note, prefix | 256, 1024, 128 bytes ([`MAX_HOLDER`], [`MAX_NOTE`], [`MAX_PREFIX`]) | the same |
+//! | ttl; wait and keep | 10 ms to 366 days; 366 days | [`Error::BadDuration`], likewise |
+//! | result | 16 MiB ([`ClientBuilder::max_result`]) | [`Error::TooLarge`]; those who wait are told, too |
+//! | line of a key | 100,000 ([`ClientBuilder::max_waiting`], [`Lock::max_waiting`], [`Once::max_waiting`]) | [`Error::LineFull`], at once |
+//!
+//! The number of keys has no limit but the store's memory.
+//!
 //! **In tests**, a store inside the process on a clock that the test moves:
 //!
 //! ```

@@ -26,6 +26,7 @@ pub(crate) struct Ask {
     pub(crate) ttl: Result<Ttl>,
     pub(crate) wait: Result<Option<Duration>>,
     pub(crate) max_hold: Result<Option<Duration>>,
+    pub(crate) max_waiting: u64,
 }
 
 impl Ask {
@@ -37,6 +38,7 @@ impl Ask {
             ttl: Ok(client.usual_ttl()),
             wait: Ok(None),
             max_hold: Ok(None),
+            max_waiting: client.max_waiting(),
         }
     }
 
@@ -51,8 +53,11 @@ impl Ask {
         // To wait for no time is to try.
         let mode = if mode == Mode::Line && wait == Some(Duration::ZERO) { Mode::Try } else { mode };
         let wait = if mode == Mode::Line { wait } else { None };
-        let ticket = Ticket::mint();
-        Ok((Request { key, ticket, holder, note, want, mode, ttl, bound: true, seen: None }, wait))
+        let (ticket, max_waiting) = (Ticket::mint(), Some(self.max_waiting));
+        Ok((
+            Request { key, ticket, holder, note, want, mode, ttl, bound: true, seen: None, max_waiting },
+            wait,
+        ))
     }
 }
 
@@ -60,6 +65,7 @@ impl Ask {
 ///
 /// # Errors
 /// Awaited, it answers [`Error::TimedOut`] when its [`wait`](Lock::wait) is over, with the holder's name;
+/// [`Error::LineFull`] when too many wait already;
 /// [`Error::EmptyName`], [`Error::LongName`] and [`Error::BadDuration`] for its options, before anything is
 /// sent; [`Error::Closed`] when the client is closed meanwhile; or the store's. Who stands in line keeps his
 /// place through an outage of the store; only his `wait` ends it.
@@ -172,6 +178,13 @@ impl<'a> Lock<'a> {
     /// try once. When it is over, the place in line is given up in the background.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.ask.wait = limits::wait(wait).map(Some);
+        self
+    }
+
+    /// How many may stand in line before this request: where as many do, it is answered with
+    /// [`Error::LineFull`] at once. Default: the client's.
+    pub fn max_waiting(mut self, most: u64) -> Self {
+        self.ask.max_waiting = most;
         self
     }
 

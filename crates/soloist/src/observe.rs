@@ -203,6 +203,11 @@ pub(crate) fn not_examined(store: &str, error: &dyn Display) {
     told!(debug, "soloist::store", "store not examined", store, %error);
 }
 
+/// The server's clock was set, by so many seconds.
+pub(crate) fn clock_stepped(store: &str, by: f64) {
+    told!(warn, "soloist::store", "clock stepped", store, by);
+}
+
 pub(crate) fn expiries_late(error: &Error) {
     told!(warn, "soloist::store", "expiries told late", %error);
 }

@@ -68,6 +68,13 @@ impl<'a> Once<'a> {
         self
     }
 
+    /// How many may wait before this request, where it has to wait: where as many do, it is answered with
+    /// [`Error::LineFull`] at once. A process counts once, however many of its callers wait. Default: the client's.
+    pub fn max_waiting(mut self, most: u64) -> Self {
+        self.ask.max_waiting = most;
+        self
+    }
+
     /// How long callers who come later get the value that this caller computes, up to a year. Without this,
     /// only those get it who wait while it is computed. With it at hand: [`Leader::publish_for`].
     pub fn keep(mut self, keep: Duration) -> Self {
@@ -93,7 +100,7 @@ impl<'a> Once<'a> {
     ///
     /// # Errors
     /// [`Error::Failed`] when the work fails, here (then with its error as source) or at the leader;
-    /// [`Error::TimedOut`] when the wait is over; [`Error::Lost`] when this leader was replaced and nobody
+    /// [`Error::TimedOut`] when the wait is over; [`Error::LineFull`] when too many wait already; [`Error::Lost`] when this leader was replaced and nobody
     /// has a value; [`Error::TooLarge`] and [`Error::BadResult`] when the value cannot be published, which the
     /// waiters are told too; what is wrong with the options, before anything is sent; or the store's.
     ///
@@ -154,6 +161,7 @@ impl<'a> Once<'a> {
     ///
     /// # Errors
     /// [`Error::Failed`] when the leader has failed, [`Error::TimedOut`] when the wait is over,
+    /// [`Error::LineFull`] when too many wait already,
     /// [`Error::BadResult`] when the value cannot be decoded as a `T`; what is wrong with the options, before
     /// anything is sent; or the store's.
     ///

@@ -177,6 +177,15 @@ impl Place {
                     self.settled();
                     return Ok(Served::Busy(holding));
                 }
+                Answer::Full { holding, waiting } => {
+                    self.asked = false;
+                    return Err(Error::LineFull {
+                        key: self.request.key.clone(),
+                        waiting,
+                        max: self.request.max_waiting.unwrap_or(waiting),
+                        holder: holding.holder,
+                    });
+                }
                 Answer::Queued(_) => {} // a store's `wait` does not end so; asking again is safe
             }
         }
@@ -225,8 +234,8 @@ impl Place {
 
     /// Whether another request could go on with this place.
     pub(crate) fn asks_for(&self, other: &Request, max_hold: Option<Duration>) -> bool {
-        self.max_hold == max_hold
-            && *other == Request { ticket: other.ticket, seen: other.seen, ..self.request.clone() }
+        let Request { ticket, seen, max_waiting, .. } = *other;
+        self.max_hold == max_hold && *other == Request { ticket, seen, max_waiting, ..self.request.clone() }
     }
 }
 

@@ -57,7 +57,7 @@ impl Watch {
                             EventKind::Forgotten => {}
                             _ => self.free(&event.key),
                         },
-                        Some(Told::Missed) => self.look_at_all = Some(Moment::now()),
+                        Some(Told::Missed | Told::ClockStepped { .. }) => self.look_at_all = Some(Moment::now()),
                         None => {}
                     }
                     return told;

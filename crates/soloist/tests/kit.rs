@@ -28,6 +28,7 @@ fn request(key: &str) -> Request {
         ttl: Ttl::new(Duration::from_secs(60)),
         bound: false,
         seen: None,
+        max_waiting: None,
     }
 }
 

@@ -32,6 +32,7 @@ fn ask(text: &str, mode: Mode, want: Want) -> Request {
         ttl: Ttl::new(Duration::from_secs(60)),
         bound: false,
         seen: None,
+        max_waiting: None,
     }
 }
 

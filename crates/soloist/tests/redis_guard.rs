@@ -56,6 +56,7 @@ fn ask(key: &str, ttl: Duration) -> Request {
         ttl: Ttl::new(ttl),
         bound: false,
         seen: None,
+        max_waiting: None,
     }
 }
 

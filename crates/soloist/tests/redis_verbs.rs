@@ -34,6 +34,7 @@ fn ask(text: &str, holder: &str, mode: Mode, want: Want) -> Request {
         ttl: Ttl::new(Duration::from_secs(30)),
         bound: false,
         seen: None,
+        max_waiting: None,
     }
 }
 

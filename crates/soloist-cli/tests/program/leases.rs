@@ -16,6 +16,9 @@ fn a_lease_lives_on_without_a_process(place: &Place) {
     place.ok(&["renew", &lease, "--ttl", "2h"]);
     assert!(place.show("article:12")["left_ms"].as_u64().unwrap() > 3_600_000);
     place.soloist(&["lock", "article:12", "--try"]).fails(124, "is held by");
+    let full = place.soloist(&["lock", "article:12", "--max-waiting", "0"]);
+    full.fails(124, "\"article:12\" has 0 waiting, at most 0 may");
+    full.fails(124, "hint: come back later, or pass a larger --max-waiting");
     place.ok(&["unlock", &lease]);
     assert_eq!(place.show("article:12")["held"], false);
     place.soloist(&["unlock", &lease]).fails(123, "is not held by that lease or holder: it is free");

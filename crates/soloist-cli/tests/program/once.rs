@@ -150,6 +150,9 @@ fn a_follower_waits_no_longer_than_it_wants() {
         place.start(&["once", "k", "--holder", "one", "--", "sh", "-c", &format!("{UNTIL_GO}echo result")]);
     place.line_of("count");
     place.soloist(&["once", "k", "--wait", "50ms", "--", "true"]).fails(124, "one holds it");
+    place
+        .soloist(&["once", "k", "--max-waiting", "0", "--", "true"])
+        .fails(124, "at most 0 may; one holds it");
     place.touch("go");
     assert_eq!(leader.end().text(), "result\n");
 }

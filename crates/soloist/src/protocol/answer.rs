@@ -40,6 +40,13 @@ pub enum Answer {
     Busy(Holding),
     /// Here is the result.
     Done(Outcome),
+    /// It is taken, and as many wait for it as the request would stand behind at most.
+    Full {
+        /// Who holds it.
+        holding: Holding,
+        /// How many wait.
+        waiting: u64,
+    },
 }
 
 /// Who holds a key, as everybody may know it (the ticket stays secret). Part of [`KeyInfo`].

@@ -204,6 +204,10 @@ impl KeyState {
         let place = match self.queue.iter().position(|waiter| waiter.ticket == ticket) {
             Some(place) => place,
             None => {
+                let waiting = self.queue.len() as u64;
+                if request.max_waiting.is_some_and(|most| waiting >= most) {
+                    return Answer::Full { holding, waiting };
+                }
                 self.queue.push_back(Waiter::of(request, session));
                 self.queue.len() - 1
             }

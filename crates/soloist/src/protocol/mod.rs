@@ -31,6 +31,7 @@
 //!     ttl: Ttl::Micros(30_000_000),
 //!     bound: false,
 //!     seen: None,
+//!     max_waiting: None,
 //! };
 //! let mut table = Table::default();
 //! let mut step = Step::new(1_000_000, &AllAlive); // the time comes in

@@ -91,12 +91,16 @@ pub struct Request {
     /// The token of the leader behind which this request stood in line: it is served with any result of that
     /// leader or a later one, even one whose `keep` is over.
     pub seen: Option<FencingToken>,
+    /// It joins no line in which so many stand already; `None` is any line. Who stands in line is never thrown out.
+    pub max_waiting: Option<u64>,
 }
 
 impl Request {
-    /// Remembers the leader behind which it stands in line: its result is this request's, too.
+    /// Remembers the leader behind which it stands in line: its result is this request's, too. The length of the
+    /// line does not matter any more: whoever stood in it joins it again if its place is lost.
     pub fn stands_behind(&mut self, queued: &Queued) {
         self.seen = self.seen.or(Some(queued.holding.token));
+        self.max_waiting = None;
     }
 }
 

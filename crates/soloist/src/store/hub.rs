@@ -1,6 +1,7 @@
 //! Where a store's wake-ups find the task that waits for them.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, broadcast};
@@ -18,21 +19,40 @@ pub(super) struct Hub {
 
 #[derive(Debug, Default)]
 struct State {
+    /// In order, so that nothing depends on chance.
     slots: BTreeMap<Ticket, Arc<Slot>>,
     closed: bool,
+}
+
+/// Where a ticket stood in line when last seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LastPlace {
+    /// It may stand anywhere.
+    Somewhere,
+    /// Here, from 1, or further to the front.
+    At(u64),
 }
 
 /// What one ticket was told and has not taken yet.
 #[derive(Debug)]
 pub(super) struct Slot {
     key: Key,
+    /// Where it stood in line when last seen, from 1; 0 is not known.
+    place: AtomicU64,
     told: Mutex<Option<Wake>>,
     notify: Notify,
 }
 
 impl Slot {
     fn new(key: &Key) -> Self {
-        Slot { key: key.clone(), told: Mutex::default(), notify: Notify::new() }
+        Slot { key: key.clone(), place: AtomicU64::new(0), told: Mutex::default(), notify: Notify::new() }
+    }
+
+    fn last_place(&self) -> LastPlace {
+        match self.place.load(Ordering::Relaxed) {
+            0 => LastPlace::Somewhere,
+            place => LastPlace::At(place),
+        }
     }
 
     /// The next thing told. Cancel safe: what was told stays until it is returned.
@@ -99,14 +119,21 @@ impl Hub {
         (!state.closed).then(|| Arc::clone(state.slots.entry(ticket).or_insert_with(slot)))
     }
 
-    /// Whether a ticket is listened for, so that it may stand in line already.
-    pub(super) fn knows(&self, ticket: Ticket) -> bool {
-        lock(&self.state).slots.contains_key(&ticket)
+    /// Where a ticket may stand in line already: `None` if it is not listened for.
+    pub(super) fn place(&self, ticket: Ticket) -> Option<LastPlace> {
+        lock(&self.state).slots.get(&ticket).map(|slot| slot.last_place())
     }
 
-    /// Stops listening for a ticket that was served or has left.
-    pub(super) fn forget(&self, ticket: Ticket) {
-        lock(&self.state).slots.remove(&ticket);
+    /// Remembers where a ticket stands in line, to be found there sooner.
+    pub(super) fn stands_at(&self, ticket: Ticket, place: u64) {
+        if let Some(slot) = lock(&self.state).slots.get(&ticket) {
+            slot.place.store(place, Ordering::Relaxed);
+        }
+    }
+
+    /// Stops listening for a ticket that was served or has left. Answers where it may have stood.
+    pub(super) fn forget(&self, ticket: Ticket) -> Option<LastPlace> {
+        lock(&self.state).slots.remove(&ticket).map(|slot| slot.last_place())
     }
 
     /// Delivers what the store says to a ticket of this session. A message for a ticket that nobody listens
@@ -134,12 +161,13 @@ impl Hub {
     }
 
     /// Wakes all waiters for the last time: `listen` answers `None` from now on. Every holder's keeper asks
-    /// too, and hears that the store is closed: several clients may share it. Answers who still listened.
-    pub(super) fn close(&self) -> Vec<(Key, Ticket)> {
+    /// too, and hears that the store is closed: several clients may share it. Answers who still listened, and where
+    /// it may stand.
+    pub(super) fn close(&self) -> Vec<(Key, Ticket, LastPlace)> {
         lock(&self.state).closed = true;
         self.look_all(true);
         let slots = std::mem::take(&mut lock(&self.state).slots);
-        slots.into_iter().map(|(ticket, slot)| (slot.key.clone(), ticket)).collect()
+        slots.into_iter().map(|(ticket, slot)| (slot.key.clone(), ticket, slot.last_place())).collect()
     }
 
     /// How many tickets are listened for.
@@ -309,7 +337,7 @@ mod tests {
         let (hub, ticket) = (Arc::new(Hub::new()), Ticket::mint());
         let slot = hub.listen(ticket, &key()).unwrap();
         let waiting = tokio::spawn(async move { told(&slot).await });
-        assert_eq!(hub.close(), vec![(key(), ticket)]);
+        assert_eq!(hub.close(), vec![(key(), ticket, LastPlace::Somewhere)]);
         assert_eq!(waiting.await.unwrap(), Wake::Look);
         assert!(hub.listen(ticket, &key()).is_none());
         hub.tell(ticket, granted());

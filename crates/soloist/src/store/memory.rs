@@ -4,7 +4,7 @@
 //! Only the store's clock is driven. Clients count the ttl of the leases that they hold on their own clock, so a
 //! holder hears of an expiry in driven time when it next asks: at a release, a renewal or a publish.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -63,11 +63,12 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     table: Table,
+    /// In order, so that nothing depends on chance.
     sessions: BTreeMap<Session, Arc<Hub>>,
     subscribers: Vec<(Session, mpsc::UnboundedSender<Event>)>,
 }
 
-struct Alive<'a>(&'a HashSet<Session>);
+struct Alive<'a>(&'a BTreeSet<Session>);
 
 impl Liveness for Alive<'_> {
     fn waiter_gone(&self, session: Session) -> bool {
@@ -113,7 +114,7 @@ impl MemoryStore {
         if !state.sessions.contains_key(&self.session) {
             return Err(Error::Closed);
         }
-        let alive: HashSet<Session> = state.sessions.keys().copied().collect();
+        let alive: BTreeSet<Session> = state.sessions.keys().copied().collect();
         let alive = Alive(&alive);
         let mut step = Step::new(now, &alive);
         let answer = verb(&mut state.table, &mut step);

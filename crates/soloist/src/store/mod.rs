@@ -77,6 +77,13 @@ pub enum Told {
     /// Events were missed here: the connection was cut, or the subscriber was too slow. What holds now is
     /// told by [`Client::list`](crate::Client::list).
     Missed,
+    /// The store's clock was set, by so many milliseconds: leases end so much earlier, or later if it is negative.
+    /// Or this machine stood still for so long without its own clock noticing. Only a Redis store can tell; every
+    /// lease of this client is then asked about at once.
+    ClockStepped {
+        /// By how much; negative is back.
+        by_ms: i64,
+    },
 }
 
 /// A subscription to a store's events; dropping it ends it. A [`Stream`](futures_core::Stream): read it with

@@ -61,6 +61,31 @@ pub async fn wait_ends_and_names_the_holder(fleet: &Fleet) {
     assert_eq!(a.inspect("k").await.unwrap().waiting, 0, "nobody stays in line");
 }
 
+pub async fn a_full_line_is_refused_at_once(fleet: &Fleet) {
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
+    let lease = a.lock("k").max_waiting(0).await.unwrap();
+    let waiting = tokio::spawn(async move { b.lock("k").await });
+    in_line(&a, "k", 1).await;
+    let c = fleet.client("c").await;
+    let refused = [
+        soon(c.lock("k").max_waiting(1).into_future()).await.map(drop),
+        soon(c.once("k").max_waiting(1).join::<u8>()).await.map(drop),
+    ];
+    for refused in refused {
+        match refused {
+            Err(Error::LineFull { key, waiting: 1, max: 1, holder }) => {
+                assert_eq!((key.as_str(), holder.as_str()), ("k", "a"));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(c.lock("k").max_waiting(2).wait(MS(30)).await, Err(Error::TimedOut { .. })));
+    assert!(c.try_lock("k").await.unwrap().is_none());
+    lease.release().await.unwrap();
+    soon(waiting).await.unwrap().unwrap().release().await.unwrap();
+    assert_eq!(a.inspect("k").await.unwrap().waiting, 0);
+}
+
 pub async fn force_takes_over_and_tells(fleet: &Fleet) {
     let (a, b) = (fleet.client("a").await, fleet.client("b").await);
     let old = a.lock("k").no_expiry().await.unwrap();
@@ -201,6 +226,8 @@ pub async fn bad_input_is_told_before_anything_is_sent(fleet: &Fleet) {
     assert!(matches!(a.lock("k").ttl(Duration::MAX).await, Err(Error::BadDuration { .. })));
     assert!(matches!(a.lock("k").wait(Duration::MAX).await, Err(Error::BadDuration { what: "wait", .. })));
     assert!(matches!(a.lock("k").holder("").await, Err(Error::EmptyName { what: "holder" })));
+    let long = a.lock("k").holder("h".repeat(257)).await;
+    assert!(matches!(long, Err(Error::LongName { what: "holder", max: 256, .. })));
     assert!(matches!(a.lock("k").note("n".repeat(1025)).await, Err(Error::LongName { .. })));
     assert!(matches!(a.once("").join::<u8>().await, Err(Error::EmptyName { .. })));
     let kept = a.once("k").keep(Duration::MAX).join::<u8>().await;

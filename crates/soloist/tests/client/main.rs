@@ -51,7 +51,7 @@ on_every_store! {
         release_by_id_tells_the_owner_on_the_same_client, a_drop_releases,
         a_handed_over_lease_is_confirmed, bad_input_is_told_before_anything_is_sent,
         a_prefix_separates, list_and_inspect, a_wait_of_zero_tries, renew_changes_the_ttl,
-        closing_frees_what_is_held_and_waited_for;
+        closing_frees_what_is_held_and_waited_for, a_full_line_is_refused_at_once;
     once: all_hear_one_leader, a_value_is_kept_and_forgotten, without_keep_the_next_computes,
         errors_are_shared_with_all_who_wait, errors_are_retried_by_the_next, errors_are_kept_apart,
         a_dropped_leader_is_replaced, a_panicking_leader_is_replaced, falsy_and_marker_values_survive,

@@ -68,6 +68,7 @@ pub fn lock(name: &str, who: &str) -> Request {
         ttl: Ttl::new(secs(60)),
         bound: false,
         seen: None,
+        max_waiting: None,
     }
 }
 

@@ -49,6 +49,8 @@ macro_rules! table {
                     a_handed_over_lease_is_short_until_it_is_confirmed, asking_again_confirms_a_hand_over,
                     a_short_ttl_is_not_lengthened_by_the_hand_over, a_renewal_wakes_nobody,
                     requests_given_up_at_any_time_leave_nothing,
+                    a_full_line_is_not_joined_and_says_so_at_once,
+                    who_moved_up_rejoined_or_leaves_is_found_in_the_line,
                 ]
                 expiry: [
                     a_lease_ends_at_its_ttl, an_expired_lease_is_not_held, a_renewed_lease_lives_on,

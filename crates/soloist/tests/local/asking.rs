@@ -34,6 +34,7 @@ pub(crate) fn lock(name: &str) -> Request {
         ttl: Ttl::Forever,
         bound: true,
         seen: None,
+        max_waiting: None,
     }
 }
 

@@ -71,6 +71,7 @@ impl Case {
             ttl: ttl(profile.ttl),
             bound: profile.bound,
             seen: None,
+            max_waiting: profile.most,
         }
     }
 

@@ -146,6 +146,7 @@ impl World {
             ttl: Ttl::Micros(1000),
             bound: false,
             seen: None,
+            max_waiting: None,
         };
         self.pass(machine, TICK).await;
         for peer in &mut self.peers {

@@ -36,7 +36,7 @@ pub fn answer(mut answer: Answer) -> Answer {
             holding(held);
             *ahead = None;
         }
-        Answer::Busy(held) => holding(held),
+        Answer::Busy(held) | Answer::Full { holding: held, .. } => holding(held),
         Answer::Done(outcome) => shorten(&mut outcome.token),
     }
     answer

@@ -70,6 +70,14 @@ fn invariants(machine: &Machine, before: &Before, call: &Call, step: &Step) -> R
             _ => vec![],
         };
         holds(new.is_empty() || new == asker, "nobody but the asker joins the line, at its end")?;
+        let most = match call {
+            Call::Acquire { request, .. } => request.max_waiting.unwrap_or(u64::MAX),
+            _ => u64::MAX,
+        };
+        holds(
+            new.is_empty() || state.queue.len() as u64 <= most.saturating_add(1),
+            "no longer line is joined",
+        )?;
         // Whenever there is somebody to be served, the key is held.
         holds(state.queue.is_empty() || !state.holders.is_empty(), "no free key has a line")?;
     }
@@ -91,6 +99,16 @@ fn invariants(machine: &Machine, before: &Before, call: &Call, step: &Step) -> R
         let holder = &machine.table.keys[&request.key].holders[0];
         holds(holder.ticket == request.ticket, "who is granted holds")?;
         holds(holder.holding.token == grant.token, "with that token")?;
+    }
+    if let Said::Acquired(Answer::Full { waiting, .. }) = &step.said
+        && let Call::Acquire { request, .. } = call
+    {
+        let line = machine.table.keys[&request.key].queue.iter();
+        holds(
+            line.clone().all(|waiter| waiter.ticket != request.ticket),
+            "nobody is thrown out of a full line",
+        )?;
+        holds(*waiting == line.len() as u64 && request.max_waiting <= Some(*waiting), "it is full")?;
     }
     if matches!(call, Call::Inspect(_) | Call::List(_)) {
         holds(step.events.is_empty() && step.heard.is_empty(), "looking changes nothing")?;

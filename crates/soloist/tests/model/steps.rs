@@ -23,6 +23,8 @@ pub struct Profile {
     pub bound: bool,
     /// Never stands in line: a client does not do both with one ticket.
     pub tries: bool,
+    /// The longest line that it joins.
+    pub most: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -108,9 +110,12 @@ fn ttl() -> impl Strategy<Value = Option<u64>> {
 
 fn profile(bound: bool) -> impl Strategy<Value = Profile> {
     let who = (0..SESSIONS, prop_oneof![4 => Just(0), 1 => 1..KEYS], 0..HOLDERS);
-    (who, any::<bool>(), any::<bool>(), ttl(), any::<bool>(), proptest::bool::weighted(0.2)).prop_map(
-        move |((session, key, holder), flight, note, ttl, binds, tries)| Profile {
+    let most = prop_oneof![3 => Just(None), 1 => (0..3_u64).prop_map(Some)];
+    let how = (proptest::bool::weighted(0.2), most);
+    (who, any::<bool>(), any::<bool>(), ttl(), any::<bool>(), how).prop_map(
+        move |((session, key, holder), flight, note, ttl, binds, (tries, most))| Profile {
             tries,
+            most,
             session,
             key,
             holder,

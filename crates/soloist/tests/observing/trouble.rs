@@ -42,6 +42,7 @@ pub async fn everything(recorder: &Recorder) -> Vec<String> {
     unsafe_store(recorder).await;
     late_grant(&server, &client, recorder).await;
     late_renewal(&client, recorder).await;
+    clock_set(&url, recorder).await;
 
     // An outage, while one holds, one waits, one drops, one leads, and one watches.
     let held = client.lock("held").ttl(MS(6_000)).await.unwrap();
@@ -119,6 +120,17 @@ async fn late_grant(server: &RedisServer, client: &Client, recorder: &Recorder) 
     pause.unwrap();
     drop(client.lock("late").ttl(MS(100)).await.unwrap());
     assert_eq!(recorder.all("lease granted too late").len(), 1);
+}
+
+/// The server's clock is set.
+async fn clock_set(url: &str, recorder: &Recorder) {
+    let store = RedisStore::connect_shifted(url, RedisOptions::default()).await.unwrap();
+    let key = soloist::Key::new("any").unwrap();
+    soloist::Store::inspect(&store, &key).await.unwrap();
+    store.shift_clock(60_000_000).await.unwrap();
+    soloist::Store::inspect(&store, &key).await.unwrap();
+    let by = recorder.all("clock stepped").remove(0).fields["by"].parse::<f64>().unwrap();
+    assert!((50.0..70.0).contains(&by), "{by} s");
 }
 
 /// The runtime stands still past the renewal, but not past the ttl.

@@ -23,6 +23,7 @@ fn lock(text: &str) -> Request {
         ttl: Ttl::new(LONG),
         bound: false,
         seen: None,
+        max_waiting: None,
     }
 }
 

@@ -87,6 +87,7 @@ mod tests {
             ttl: Ttl::Forever,
             bound: true,
             seen: None,
+            max_waiting: None,
         };
         table.acquire(&request, Session::from_u128(number), &mut Step::new(1, &All));
     }

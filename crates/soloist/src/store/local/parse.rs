@@ -35,6 +35,7 @@ fn request(ticket: u128, want: Want, mode: Mode) -> Option<Request> {
         ttl: Ttl::Micros(30_000_000),
         bound: true,
         seen: None,
+        max_waiting: None,
     })
 }
 

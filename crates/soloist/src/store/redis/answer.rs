@@ -86,6 +86,7 @@ pub(super) fn acquired(value: Value) -> Option<(Answer, Micros)> {
         }
         3 => Answer::Busy(parts.holding()?),
         4 => Answer::Done(pack::outcome(parts.bytes()?)?),
+        5 => Answer::Full { holding: parts.holding()?, waiting: parts.count()? },
         _ => return None,
     };
     Some((answer, now))
@@ -100,8 +101,10 @@ pub(super) fn left(value: Value) -> Option<Left> {
     }
 }
 
-pub(super) fn renewed(value: Value, expected: usize) -> Option<Vec<Renewed>> {
+/// What came of renewals, and the server's clock.
+pub(super) fn renewed(value: Value, expected: usize) -> Option<(Vec<Renewed>, Micros)> {
     let mut all = Parts::of(value)?;
+    let now = all.count()?;
     let one = |all: &mut Parts| {
         let mut parts = all.list()?;
         Some(match parts.number()? {
@@ -110,7 +113,8 @@ pub(super) fn renewed(value: Value, expected: usize) -> Option<Vec<Renewed>> {
             _ => return None,
         })
     };
-    (0..expected).map(|_| one(&mut all)).collect()
+    let renewed = (0..expected).map(|_| one(&mut all)).collect::<Option<_>>()?;
+    Some((renewed, now))
 }
 
 pub(super) fn released(value: Value) -> Option<Released> {
@@ -140,11 +144,12 @@ pub(super) fn result(value: Value) -> Option<Option<Outcome>> {
     }
 }
 
-/// What there is to tell of each of these keys.
-pub(super) fn looks(value: Value, keys: &[Key]) -> Option<Vec<KeyInfo>> {
+/// What there is to tell of each of these keys, and the server's clock.
+pub(super) fn looks(value: Value, keys: &[Key]) -> Option<(Vec<KeyInfo>, Micros)> {
     let mut parts = Parts::of(value)?;
     let now = parts.count()?;
-    keys.iter().map(|key| look(parts.list()?, key, now)).collect()
+    let infos = keys.iter().map(|key| look(parts.list()?, key, now)).collect::<Option<_>>()?;
+    Some((infos, now))
 }
 
 fn look(mut parts: Parts, key: &Key, now: Micros) -> Option<KeyInfo> {

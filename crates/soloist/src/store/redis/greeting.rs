@@ -81,7 +81,7 @@ pub(super) fn failed(error: &RedisError, store: &str) -> Failed {
         }
         Trouble::Lost(why) => Failed::unavailable(store, why),
         Trouble::No(no) => Failed::refused(store, no),
-        Trouble::NoScript => Failed::unavailable(store, error.to_string()),
+        Trouble::NoScript | Trouble::TooLate(_) => Failed::unavailable(store, error.to_string()),
     }
 }
 

@@ -14,15 +14,18 @@ use super::backoff::Backoff;
 use super::nodes::Nodes;
 use super::scripts::Verb;
 use super::seat::{Seat, State};
+use super::server_clock::ServerClock;
 use super::trouble::{Kind, No, Trouble};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::observe;
+use crate::protocol::Micros;
 use crate::store::hub::Hub;
 
 /// The connection, kept up by a task.
 pub(super) struct Link {
     seat: Seat,
+    clock: Arc<ServerClock>,
     /// The task that keeps it up.
     keeper: OnceLock<JoinHandle<()>>,
     /// Where the verbs go, for a link beside that one, which opens when it is first used.
@@ -42,19 +45,31 @@ pub(super) struct Answered {
 /// Adds a request's keys and arguments to a command; told whether an earlier try may have been carried out.
 pub(super) type Build<'a> = &'a (dyn Fn(&mut Cmd, bool) + Send + Sync);
 
+/// One try of a request.
+#[derive(Clone, Copy, Debug)]
+struct Try {
+    /// Whether an earlier one may have been carried out.
+    again: bool,
+    /// When it is given up, on the server's clock; `None` if it may be carried out later, or nothing is known of
+    /// that clock.
+    until: Option<Micros>,
+}
+
 impl Link {
     /// Connects, once.
-    pub(super) async fn connect(nodes: Arc<Nodes>, hub: Arc<Hub>) -> Result<Self> {
-        let found = nodes.first().await.map_err(|failed| failed.error)?;
-        let seat = Seat::new(nodes, found);
-        let keeper = tokio::spawn(keep_up(seat.clone(), hub)).into();
-        Ok(Link { seat, keeper, beside: None })
+    pub(super) async fn connect(nodes: Arc<Nodes>, clock: Arc<ServerClock>, hub: Arc<Hub>) -> Result<Self> {
+        let (node, connection) = nodes.first().await.map_err(|failed| failed.error)?;
+        look_at(&clock, connection.clone(), nodes.options.connect_timeout).await;
+        let seat = Seat::new(nodes, (node, connection));
+        let keeper = tokio::spawn(keep_up(seat.clone(), Arc::clone(&clock), hub)).into();
+        Ok(Link { seat, clock, keeper, beside: None })
     }
 
     /// A link beside this one that goes to the same node. It opens when it is first used, on the runtime that
     /// uses it, and needs no other.
     pub(super) fn aside(&self) -> Self {
-        Link { seat: self.seat.beside(), keeper: OnceLock::new(), beside: Some(self.seat.clone()) }
+        let (seat, clock) = (self.seat.beside(), Arc::clone(&self.clock));
+        Link { seat, clock, keeper: OnceLock::new(), beside: Some(self.seat.clone()) }
     }
 
     /// Where the verbs go.
@@ -62,29 +77,42 @@ impl Link {
         &self.seat
     }
 
-    /// Runs a verb, again and again until it is answered or the time for it is over.
+    /// The clock of the server.
+    pub(super) fn clock(&self) -> &ServerClock {
+        &self.clock
+    }
+
+    /// Runs a verb, again and again until it is answered or the time for it is over. It may be carried out even
+    /// later.
     pub(super) async fn call(&self, verb: &Verb, build: Build<'_>) -> Result<Answered> {
         self.call_sized(verb, 0, build).await
+    }
+
+    /// Runs a verb that must not be carried out once it was given up.
+    pub(super) async fn call_in_time(&self, verb: &Verb, build: Build<'_>) -> Result<Answered> {
+        let limit = self.seat.nodes().options.response_timeout;
+        self.repeat(limit, true, |connection, one| evaluate(connection, verb, build, one)).await
     }
 
     /// Runs a verb that carries so many bytes.
     pub(super) async fn call_sized(&self, verb: &Verb, size: usize, build: Build<'_>) -> Result<Answered> {
         // A large result takes its time on a slow line: a second for each MiB.
         let limit = self.seat.nodes().options.response_timeout + Duration::from_secs((size >> 20) as u64);
-        self.repeat(limit, |connection, again| evaluate(connection, verb, build, again)).await
+        self.repeat(limit, false, |connection, one| evaluate(connection, verb, build, one)).await
     }
 
     /// Runs a plain command that only reads.
     pub(super) async fn command(&self, cmd: &Cmd) -> Result<Value> {
         let run =
             |mut connection: MultiplexedConnection, _| async move { cmd.query_async(&mut connection).await };
-        Ok(self.repeat(self.seat.nodes().options.response_timeout, run).await?.value)
+        Ok(self.repeat(self.seat.nodes().options.response_timeout, false, run).await?.value)
     }
 
     async fn repeat<F>(
         &self,
         limit: Duration,
-        run: impl Fn(MultiplexedConnection, bool) -> F,
+        in_time: bool,
+        run: impl Fn(MultiplexedConnection, Try) -> F,
     ) -> Result<Answered>
     where
         F: Future<Output = RedisResult<Value>>,
@@ -98,9 +126,11 @@ impl Link {
         loop {
             let (generation, connection) = self.seat.up(give_up).await?;
             let sent = Moment::now();
+            let until = if in_time { self.clock.at(sent.after(limit)) } else { None };
+            let one = Try { again: unsure.is_some(), until };
             // No answer in time, or a lost connection: unknown. Asking again with the same ticket is the
             // same request.
-            let error = match timeout(limit, run(connection, unsure.is_some())).await {
+            let error = match timeout(limit, run(connection, one)).await {
                 Ok(Ok(value)) => return Ok(Answered { value, sent, unsure }),
                 Err(_) => {
                     let why = format!("no answer within {limit:?}");
@@ -123,6 +153,11 @@ impl Link {
                     }
                     Trouble::No(No { kind: Kind::Away, why, hint }) => {
                         self.seat.unavailable(format!("{why} ({hint})"))
+                    }
+                    // What the answer says of the server's clock gives the next try all of its time.
+                    Trouble::TooLate(now) => {
+                        self.clock.read(sent, now);
+                        self.seat.unavailable("requests arrive there when they are given up already".into())
                     }
                     // A script that was sent as a source cannot be unknown; if it is, sending it again is right.
                     Trouble::NoScript => {
@@ -161,22 +196,37 @@ async fn evaluate(
     mut connection: MultiplexedConnection,
     verb: &Verb,
     build: Build<'_>,
-    again: bool,
+    one: Try,
 ) -> RedisResult<Value> {
     let mut cmd = verb.by_hash();
-    build(&mut cmd, again);
+    build(&mut cmd, one.again);
+    verb.until(&mut cmd, one.until);
     match cmd.query_async(&mut connection).await {
         Err(error) if Trouble::of(&error) == Trouble::NoScript => {
             let mut cmd = verb.by_source();
-            build(&mut cmd, again);
+            build(&mut cmd, one.again);
+            verb.until(&mut cmd, one.until);
             cmd.query_async(&mut connection).await
         }
         answer => answer,
     }
 }
 
+/// Reads the clock of a server that has just been connected to, so that already the first request has a bound. Where
+/// it cannot be read, that has none, and whoever asks next finds out what is wrong.
+async fn look_at(clock: &ServerClock, mut connection: MultiplexedConnection, limit: Duration) {
+    let (sent, time) = (Moment::now(), redis::cmd("TIME"));
+    if !clock.is_servers() {
+        return;
+    }
+    let asked = time.query_async::<(u64, u64)>(&mut connection);
+    if let Ok(Ok((secs, us))) = timeout(limit, asked).await {
+        clock.read(sent, secs.saturating_mul(1_000_000).saturating_add(us));
+    }
+}
+
 /// Connects again whenever the connection is lost, without a limit of tries.
-async fn keep_up(seat: Seat, hub: Arc<Hub>) {
+async fn keep_up(seat: Seat, clock: Arc<ServerClock>, hub: Arc<Hub>) {
     let mut generation = 1;
     while down(&seat).await {
         let mut backoff = Backoff::new();
@@ -185,6 +235,7 @@ async fn keep_up(seat: Seat, hub: Arc<Hub>) {
             match seat.nodes().again().await {
                 Ok((node, connection)) => {
                     generation += 1;
+                    look_at(&clock, connection.clone(), seat.nodes().options.connect_timeout).await;
                     seat.change(State::Up { generation, node, connection });
                     break;
                 }

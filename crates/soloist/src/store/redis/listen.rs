@@ -24,7 +24,7 @@ use crate::store::Told;
 use crate::store::hub::Hub;
 
 /// How many events a slow subscriber may lag behind before it misses some.
-const EVENTS_KEPT: usize = 4096;
+pub(super) const EVENTS_KEPT: usize = 4096;
 
 type Watch = oneshot::Sender<Result<broadcast::Receiver<Told>>>;
 
@@ -65,10 +65,14 @@ struct Ear {
 
 impl Listener {
     /// Connects and subscribes, once, where the verbs go.
-    pub(super) async fn connect(seat: &Seat, session: Session, hub: Arc<Hub>) -> Result<Self> {
+    pub(super) async fn connect(
+        seat: &Seat,
+        session: Session,
+        hub: Arc<Hub>,
+        events: broadcast::Sender<Told>,
+    ) -> Result<Self> {
         let (up, is_up) = watch::channel(None);
         let (wishes, wished) = mpsc::unbounded_channel();
-        let events = broadcast::Sender::new(EVENTS_KEPT);
         let (told, seat) = (Arc::clone(&hub), seat.clone());
         let ear = Ear { seat: seat.clone(), session, hub: told, up, wishes: wished, events, watching: false };
         let (node, pubsub) = ear.open().await.map_err(|failed| failed.error)?;

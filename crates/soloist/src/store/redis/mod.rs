@@ -19,6 +19,7 @@ mod pack;
 pub(crate) mod parse;
 mod scripts;
 mod seat;
+mod server_clock;
 mod trouble;
 
 use std::collections::BTreeSet;
@@ -36,7 +37,8 @@ use self::keys::KeyNames;
 use self::link::{Answered, Link};
 use self::listen::Listener;
 use self::scripts::Scripts;
-use super::hub::Hub;
+use self::server_clock::ServerClock;
+use super::hub::{Hub, LastPlace};
 use super::{EventStream, Notice, Reply, Store, Told, waiting};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
@@ -50,6 +52,10 @@ pub use self::options::RedisOptions;
 
 /// Results up to this size travel in the message itself; for larger ones waiters ask.
 const LARGEST_MESSAGE: usize = 64 << 10;
+/// The place of a request that never stood in line.
+const NEVER: i64 = 0;
+/// The place of a request that may stand anywhere in line.
+const SOMEWHERE: i64 = -1;
 /// So many leases are renewed in one step of the server, about a millisecond.
 const RENEWALS_A_CALL: usize = 200;
 /// So many keys are looked at in one step of the server.
@@ -133,6 +139,17 @@ impl RedisStore {
         })
     }
 
+    /// Gives a request up that may stand there in line.
+    async fn leave_from(&self, key: &Key, ticket: Ticket, place: LastPlace) -> Result<Left> {
+        let names = self.names(key);
+        let build = |cmd: &mut Cmd, _| {
+            three(cmd.arg(3), &names);
+            cmd.arg(ticket.as_u128().to_be_bytes().as_slice()).arg(pack::place(place));
+        };
+        let answered = self.link.call(&self.scripts.leave, &build).await?;
+        self.read(answer::left(answered.value))
+    }
+
     /// Looks at keys, changing nothing.
     async fn look(&self, wanted: &[Key], waiters: bool) -> Result<Vec<KeyInfo>> {
         let names: Vec<KeyNames> = wanted.iter().map(|key| self.names(key)).collect();
@@ -144,7 +161,9 @@ impl RedisStore {
             cmd.arg(u8::from(waiters));
         };
         let answered = self.link.call(&self.scripts.look, &build).await?;
-        self.read(answer::looks(answered.value, wanted))
+        let (infos, now) = self.read(answer::looks(answered.value, wanted))?;
+        self.link.clock().read(answered.sent, now);
+        Ok(infos)
     }
 }
 
@@ -166,7 +185,7 @@ impl Store for RedisStore {
     }
 
     async fn acquire(&self, request: &Request) -> Result<Reply> {
-        let known = self.hub.knows(request.ticket);
+        let place = self.hub.place(request.ticket).map_or(NEVER, pack::place);
         if request.mode == Mode::Line {
             self.hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
             self.listener.hears(self.options.give_up).await;
@@ -179,18 +198,23 @@ impl Store for RedisStore {
             Mode::Force => "F",
         };
         let seen = request.seen.and_then(|token| i64::try_from(token.0).ok()).unwrap_or(-1);
+        let most = request.max_waiting.map_or(-1, pack::count);
         let build = |cmd: &mut Cmd, again: bool| {
+            let place = if place == NEVER && again { SOMEWHERE } else { place };
             four(cmd.arg(4), &names);
-            cmd.arg(&waiter).arg(mode).arg(seen).arg(u8::from(known || again));
+            cmd.arg(&waiter).arg(mode).arg(seen).arg(place).arg(most);
         };
-        let Answered { value, sent, .. } = self.link.call(&self.scripts.acquire, &build).await?;
+        let Answered { value, sent, .. } = self.link.call_in_time(&self.scripts.acquire, &build).await?;
         if let Some(left) = answer::guarded(&value) {
             return Err(Error::Guarded { store: self.name.to_string(), left });
         }
         let (answer, now) = self.read(answer::acquired(value))?;
-        // A try that finds the key busy may be that of a request which stands in line, and goes on to.
-        if matches!(answer, Answer::Granted(_) | Answer::Done(_)) {
-            self.hub.forget(request.ticket);
+        self.link.clock().read(sent, now);
+        match &answer {
+            Answer::Queued(queued) => self.hub.stands_at(request.ticket, queued.place),
+            // A try that finds the key busy may be that of a request which stands in line, and goes on to.
+            Answer::Busy(_) => {}
+            _ => drop(self.hub.forget(request.ticket)),
         }
         Ok(Reply::new(answer, sent, now))
     }
@@ -200,14 +224,12 @@ impl Store for RedisStore {
     }
 
     async fn leave(&self, key: &Key, ticket: Ticket) -> Result<Left> {
-        self.hub.forget(ticket);
-        let names = self.names(key);
-        let build = |cmd: &mut Cmd, _| {
-            three(cmd.arg(3), &names);
-            cmd.arg(ticket.as_u128().to_be_bytes().as_slice());
-        };
-        let answered = self.link.call(&self.scripts.leave, &build).await?;
-        self.read(answer::left(answered.value))
+        let place = self.hub.forget(ticket);
+        self.leave_from(key, ticket, place.unwrap_or(LastPlace::Somewhere)).await
+    }
+
+    fn settles(&self) -> Duration {
+        self.options.response_timeout.saturating_add(ServerClock::margin())
     }
 
     async fn renew(&self, renewals: &[Renewal]) -> Result<Vec<Renewed>> {
@@ -224,8 +246,10 @@ impl Store for RedisStore {
                     cmd.arg(u8::from(renewal.detach));
                 }
             };
-            let answered = self.link.call(&self.scripts.renew, &build).await?;
-            all.extend(self.read(answer::renewed(answered.value, some.len()))?);
+            let answered = self.link.call_in_time(&self.scripts.renew, &build).await?;
+            let (renewed, now) = self.read(answer::renewed(answered.value, some.len()))?;
+            self.link.clock().read(answered.sent, now);
+            all.extend(renewed);
         }
         Ok(all)
     }
@@ -236,7 +260,13 @@ impl Store for RedisStore {
             three(cmd.arg(3), &names);
             cmd.arg(pack::who(who)).arg(self.session.as_u128().to_be_bytes().as_slice()).arg(u8::from(again));
         };
-        let Answered { value, unsure, .. } = self.link.call(&self.scripts.release, &build).await?;
+        let verb = &self.scripts.release;
+        let Answered { value, unsure, .. } = match who {
+            // Late, it ends that lease all the same, and no other.
+            Who::Ticket(_) => self.link.call(verb, &build).await?,
+            // It means whoever holds the key now, not who may hold it when it arrives.
+            Who::Holder(_) | Who::Any => self.link.call_in_time(verb, &build).await?,
+        };
         match (self.read(answer::released(value))?, unsure) {
             // The first try may have released it, or it had ended before.
             (Released::NotHeld(_), Some(why)) => {
@@ -270,7 +300,8 @@ impl Store for RedisStore {
 
     async fn forget(&self, key: &Key) -> Result<bool> {
         let names = self.names(key);
-        let answered = self.link.call(&self.scripts.forget, &|cmd, _| four(cmd.arg(4), &names)).await?;
+        let answered =
+            self.link.call_in_time(&self.scripts.forget, &|cmd, _| four(cmd.arg(4), &names)).await?;
         Ok(answered.value == Value::Int(1))
     }
 
@@ -345,9 +376,13 @@ impl Store for RedisStore {
 
     async fn stop_waiting(&self) {
         // Who waits is told first, and then gives up its place, or the hand-over that crosses this: the server
-        // would take it for the holder's until the hand-over's ttl.
-        let left =
-            self.hub.close().into_iter().map(|(key, ticket)| async move { self.leave(&key, ticket).await });
+        // would take it for the holder's until the hand-over's ttl. From the back, so that nobody moves before he is
+        // looked for where he was seen.
+        let mut standing = self.hub.close();
+        standing.sort_by_key(|(.., place)| std::cmp::Reverse(pack::place(*place)));
+        let left = standing
+            .into_iter()
+            .map(|(key, ticket, place)| async move { self.leave_from(&key, ticket, place).await });
         let left = futures_util::future::join_all(left);
         let _ = tokio::time::timeout(self.options.response_timeout, left).await;
     }

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use tokio::sync::broadcast;
+
 use super::link::Link;
-use super::listen::Listener;
+use super::listen::{EVENTS_KEPT, Listener};
 use super::nodes::Nodes;
-use super::scripts::Scripts;
+use super::scripts::{ScriptClock, Scripts};
+use super::server_clock::ServerClock;
 use super::{RedisOptions, RedisStore, address, examine, keys};
 #[cfg(doc)]
 use crate::error::Error;
@@ -76,7 +79,7 @@ impl RedisStore {
     pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self> {
         let guard = address::boot_guard(url)?.or(options.boot_guard);
         let options = RedisOptions { boot_guard: guard, ..options };
-        Self::open(address::clients(url)?, redact(url), options, false).await
+        Self::open(address::clients(url)?, redact(url), options, ScriptClock::Servers).await
     }
 
     /// Connects as a client of the caller's does: same server, same user, same certificates. The store has
@@ -105,13 +108,19 @@ impl RedisStore {
     /// ```
     pub async fn from_client(client: &redis::Client, options: RedisOptions) -> Result<Self> {
         let name = address::name(client.get_connection_info());
-        Self::open(vec![address::adapted(client)?], name, options, false).await
+        Self::open(vec![address::adapted(client)?], name, options, ScriptClock::Servers).await
     }
 
     /// For tests: a store whose clock stands still, at 0 until it is [set](RedisStore::set_clock).
     #[doc(hidden)]
     pub async fn connect_driven(url: &str, options: RedisOptions) -> Result<Self> {
-        Self::open(address::clients(url)?, redact(url), options, true).await
+        Self::open(address::clients(url)?, redact(url), options, ScriptClock::Driven).await
+    }
+
+    /// For tests: a store on a server whose clock is [set](RedisStore::shift_clock), by so many microseconds.
+    #[doc(hidden)]
+    pub async fn connect_shifted(url: &str, options: RedisOptions) -> Result<Self> {
+        Self::open(address::clients(url)?, redact(url), options, ScriptClock::Shifted).await
     }
 
     /// For tests: sets the clock of all driven stores on this server.
@@ -122,26 +131,36 @@ impl RedisStore {
         self.link.command(&set).await.map(drop)
     }
 
+    /// For tests: sets the clock of the server as all shifted stores see it, by so many microseconds from its own.
+    #[doc(hidden)]
+    pub async fn shift_clock(&self, by: i64) -> Result<()> {
+        let mut set = redis::cmd("SET");
+        set.arg(keys::CLOCK).arg(by);
+        self.link.command(&set).await.map(drop)
+    }
+
     async fn open(
         clients: Vec<redis::Client>,
         name: String,
         options: RedisOptions,
-        driven: bool,
+        by: ScriptClock,
     ) -> Result<Self> {
-        let name: Arc<str> = name.into();
+        let (name, driven): (Arc<str>, _) = (name.into(), by == ScriptClock::Driven);
         let (session, hub) = (Session::mint(), Arc::new(Hub::new()));
         let nodes = Nodes::new(Arc::clone(&name), clients, options.clone());
-        let link = Link::connect(Arc::new(nodes), Arc::clone(&hub)).await?;
+        let events = broadcast::Sender::new(EVENTS_KEPT);
+        let clock = ServerClock::new(Arc::clone(&name), Arc::clone(&hub), &events, by);
+        let link = Link::connect(Arc::new(nodes), Arc::new(clock), Arc::clone(&hub)).await?;
         // The listener takes more round trips than that look, so nobody waits for it.
         let (listener, ()) = tokio::join!(
-            Listener::connect(link.seat(), session, Arc::clone(&hub)),
+            Listener::connect(link.seat(), session, Arc::clone(&hub), events),
             examine::at_connect(link.seat())
         );
         let listener = listener?;
         let guard = options.boot_guard.map(|longest| u64::try_from(longest.as_micros()).unwrap_or(u64::MAX));
         let aside = Arc::new(link.aside());
         let link = Arc::new(link);
-        let (listener, scripts) = (Arc::new(listener), Arc::new(Scripts::new(driven, guard)));
+        let (listener, scripts) = (Arc::new(listener), Arc::new(Scripts::new(by, guard)));
         Ok(RedisStore { name, session, hub, link, aside, listener, scripts, options, driven })
     }
 }

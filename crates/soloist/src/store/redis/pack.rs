@@ -8,6 +8,7 @@ use crate::name::{FencingToken, Holder, Key, Note, Session, Ticket};
 use crate::protocol::{
     Body, Grant, Holding, Micros, Outcome, OutcomeKind, Request, ResultInfo, Ttl, WaiterInfo, Wake, Want, Who,
 };
+use crate::store::hub::LastPlace;
 
 /// The longest time that the scripts count with: 2^52 microseconds, 142 years. Exact as a double.
 const LONGEST: Micros = 1 << 52;
@@ -22,6 +23,19 @@ pub(super) fn ttl_number(ttl: Ttl) -> i64 {
     match ttl {
         Ttl::Micros(us) => i64::try_from(bounded(us)).unwrap_or(-1),
         Ttl::Forever => -1,
+    }
+}
+
+/// A number as scripts read it: exact as a double.
+pub(super) fn count(count: u64) -> i64 {
+    i64::try_from(bounded(count)).unwrap_or(-1)
+}
+
+/// Where a request stands in line, as scripts read it: -1 is somewhere.
+pub(super) fn place(place: LastPlace) -> i64 {
+    match place {
+        LastPlace::Somewhere => -1,
+        LastPlace::At(place) => count(place),
     }
 }
 

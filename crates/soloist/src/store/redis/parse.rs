@@ -40,6 +40,7 @@ fn asked(number: u8) -> Option<(Request, Session)> {
         ttl: if number % 3 == 0 { Ttl::Forever } else { Ttl::Micros(u64::from(number) * 1_000_000) },
         bound: number % 5 == 0,
         seen: None,
+        max_waiting: None,
     };
     Some((request, Session::from_u128(8)))
 }

@@ -2,13 +2,27 @@
 
 use redis::{Cmd, Script};
 
+use super::pack;
 use crate::protocol::{HANDOVER_TTL, Micros, RESULT_GRACE};
+
+/// The clock by which the scripts decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ScriptClock {
+    /// The server's.
+    Servers,
+    /// The server's, set by a test.
+    Shifted,
+    /// One that stands still until a test moves it.
+    Driven,
+}
 
 /// One verb as the server runs it.
 #[derive(Debug)]
 pub(super) struct Verb {
     hash: String,
     source: String,
+    /// Whether its last argument says until when it is wanted.
+    bounded: bool,
 }
 
 impl Verb {
@@ -17,12 +31,19 @@ impl Verb {
         let times =
             format!("local HANDOVER_TTL, RESULT_GRACE, GUARD = {HANDOVER_TTL}, {RESULT_GRACE}, {guard}\n");
         let source = [clock, &times, include_str!("lua/prelude.lua"), lua].concat();
-        Verb { hash: Script::new(&source).get_hash().into(), source }
+        Verb { hash: Script::new(&source).get_hash().into(), source, bounded: true }
     }
 
     /// A script that needs nothing of the others.
     pub(super) fn alone(lua: &str) -> Self {
-        Verb { hash: Script::new(lua).get_hash().into(), source: lua.into() }
+        Verb { hash: Script::new(lua).get_hash().into(), source: lua.into(), bounded: false }
+    }
+
+    /// Adds the last argument: until when it is wanted, on the server's clock.
+    pub(super) fn until(&self, cmd: &mut Cmd, until: Option<Micros>) {
+        if self.bounded {
+            cmd.arg(until.map_or(-1, pack::count));
+        }
     }
 
     /// The command that runs it by its hash.
@@ -55,10 +76,13 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    /// The verbs on the server's clock, or for tests on one that is driven by hand; with the longest ttl of a boot
-    /// guard.
-    pub(super) fn new(driven: bool, guard: Option<Micros>) -> Self {
-        let clock = if driven { include_str!("lua/clock_driven.lua") } else { include_str!("lua/clock.lua") };
+    /// The verbs on this clock; with the longest ttl of a boot guard.
+    pub(super) fn new(clock: ScriptClock, guard: Option<Micros>) -> Self {
+        let clock = match clock {
+            ScriptClock::Servers => include_str!("lua/clock.lua"),
+            ScriptClock::Shifted => include_str!("lua/clock_shifted.lua"),
+            ScriptClock::Driven => include_str!("lua/clock_driven.lua"),
+        };
         Scripts {
             acquire: Verb::new(clock, guard, include_str!("lua/acquire.lua")),
             leave: Verb::new(clock, guard, include_str!("lua/leave.lua")),

@@ -2,6 +2,8 @@
 
 use redis::{ErrorKind, RedisError};
 
+use crate::protocol::Micros;
+
 /// What to do about it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
@@ -11,6 +13,8 @@ pub(super) enum Trouble {
     No(No),
     /// The server does not know the script: send its source.
     NoScript,
+    /// The request arrived after its time, when the server's clock showed this, and nothing was changed.
+    TooLate(Micros),
 }
 
 /// What a server says no with.
@@ -72,6 +76,12 @@ impl Trouble {
         };
         if code == "NOSCRIPT" {
             return Trouble::NoScript;
+        }
+        let number = |text: &str| text.split_whitespace().next().and_then(|word| word.parse().ok());
+        if code == "TOOLATE"
+            && let Some(now) = error.detail().and_then(number)
+        {
+            return Trouble::TooLate(now);
         }
         if let Some((_, kind, hint)) = WORDS.into_iter().find(|(word, ..)| says(word)) {
             return Trouble::No(No { kind, why, hint });

@@ -340,7 +340,7 @@ impl Store for SimulatedStore {
     async fn stop_waiting(&self) {
         let left = self.hub.close();
         self.world.state().forgotten += left.len() as u64;
-        let left = left.into_iter().map(|(key, ticket)| async move { self.leave(&key, ticket).await });
+        let left = left.into_iter().map(|(key, ticket, _)| async move { self.leave(&key, ticket).await });
         let _ = timeout(RESPONSE, futures_util::future::join_all(left)).await;
     }
 

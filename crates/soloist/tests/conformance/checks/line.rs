@@ -1,6 +1,6 @@
 //! Standing in line.
 
-use soloist::protocol::{Answer, HANDOVER_TTL, Left, Released, Renewed};
+use soloist::protocol::{Answer, HANDOVER_TTL, Left, Released, Renewed, Request};
 
 use crate::fixture::*;
 
@@ -181,6 +181,55 @@ pub async fn a_renewal_wakes_nobody(fixture: &dyn Fixture) {
     assert_eq!(place_of(&queued(&b, &second).await.answer).place, 1);
     assert!(!waiter.is_served());
     assert!(mine.try_recv().is_err() && theirs.try_recv().is_err(), "and tells nobody a loss");
+}
+
+pub async fn a_full_line_is_not_joined_and_says_so_at_once(fixture: &dyn Fixture) {
+    let (a, b) = (fixture.open().await, fixture.open().await);
+    let at_most = |most, who: &str| Request { max_waiting: Some(most), ..lock("k", who) };
+    // On a free key nobody has to wait.
+    let first = at_most(0, "first");
+    granted(&a, &first).await;
+    let second = at_most(1, "second");
+    let waiter = in_line(&b, &second).await;
+    for (store, most) in [(&a, 1), (&b, 1), (&a, 0)] {
+        let answer = ask(store, &at_most(most, "third")).await;
+        let Answer::Full { holding, waiting } = answer else { panic!("{answer:?}") };
+        assert_eq!((holding.holder, waiting), (holder("first"), 1));
+    }
+    // Who stands there is never thrown out, whatever it says now.
+    let place = ask(&b, &Request { max_waiting: Some(0), ..second.clone() }).await;
+    assert_eq!(place_of(&place).place, 1);
+    assert_eq!(place_of(&ask(&a, &at_most(2, "fourth")).await).place, 2);
+    // A flight waits in the same line.
+    let answer = ask(&a, &Request { max_waiting: Some(2), ..flight("k", "fifth") }).await;
+    assert!(matches!(answer, Answer::Full { waiting: 2, .. }), "{answer:?}");
+    assert_eq!(inspect(&a, "k").await.waiting, 2, "nothing was changed");
+    granted(&a, &Request { max_waiting: Some(0), ..forcing(lock("k", "by force")) }).await;
+    b.release(&key("k"), &soloist::protocol::Who::Any).await.unwrap();
+    grant_of(waiter.answer().await);
+}
+
+pub async fn who_moved_up_rejoined_or_leaves_is_found_in_the_line(fixture: &dyn Fixture) {
+    let (a, b) = (fixture.open().await, fixture.open().await);
+    let first = lock("k", "first");
+    granted(&a, &first).await;
+    let line: Vec<_> = (0..12).map(|n| lock("k", &format!("waiter {n}"))).collect();
+    for (n, request) in line.iter().enumerate() {
+        assert_eq!(place_of(&queued(&b, request).await.answer).place, n as u64 + 1);
+    }
+    // Those in front leave, the one at 5 without this session's knowledge, and joins again at the end.
+    for n in [0, 2, 3] {
+        assert_eq!(b.leave(&key("k"), line[n].ticket).await.unwrap(), Left::Line);
+    }
+    assert_eq!(a.leave(&key("k"), line[5].ticket).await.unwrap(), Left::Line);
+    for (n, place) in [(11, 8), (4, 2), (1, 1), (5, 9), (5, 9), (11, 8), (6, 3)] {
+        assert_eq!(place_of(&queued(&b, &line[n]).await.answer).place, place, "waiter {n}");
+    }
+    for n in [11, 5, 1, 4] {
+        assert_eq!(b.leave(&key("k"), line[n].ticket).await.unwrap(), Left::Line, "waiter {n}");
+    }
+    let names: Vec<_> = inspect(&a, "k").await.waiters.iter().map(|w| w.holder.to_string()).collect();
+    assert_eq!(names, ["waiter 6", "waiter 7", "waiter 8", "waiter 9", "waiter 10"]);
 }
 
 pub async fn requests_given_up_at_any_time_leave_nothing(fixture: &dyn Fixture) {

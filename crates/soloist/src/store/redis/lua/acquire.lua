@@ -1,12 +1,14 @@
 -- Asks for a key. Asking again with the same ticket changes nothing but the life of its own lease.
 -- KEYS  fence, lease, queue, result
 -- ARGV  1 the waiter, packed; 2 mode: T try, L line, F force; 3 the token of the leader it has seen, or -1;
---       4 '1' if this ticket may stand in line already
+--       4 the place at which this ticket may stand in line, -1 somewhere, 0 it does not; 5 the longest line to
+--       join, or -1
 -- answer {1, now, token, ttl} granted; {2, now, place, lease, session ahead or ''} queued;
---        {3, now, lease} busy; {4, now, result} done; {6, now, how long still} nothing is granted yet
+--        {3, now, lease} busy; {4, now, result} done; {5, now, lease, waiting} the line is full;
+--        {6, now, how long still} nothing is granted yet
 local state = open(1)
 sweep(state)
-local waiter, mode, seen, known = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
+local waiter, mode, seen, place = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local ticket, ttl = ticket_of(waiter), ttl_of(waiter)
 
 if state.held and ticket_of(state.held) == ticket then
@@ -19,7 +21,7 @@ end
 if is_flight(waiter) and mode ~= 'F' then
   local done = result_head(state)
   if done and (done.till > now or (seen >= 0 and seen <= done.token)) then
-    if known then step_out(state, ticket) end
+    step_out(state, ticket, place)
     local result = redis.call('GET', state.result)
     hand_over(state)
     return { 4, now, result }
@@ -32,7 +34,7 @@ if mode == 'F' or not state.held then
 end
 
 if mode == 'F' then
-  if known then step_out(state, ticket) end
+  step_out(state, ticket, place)
   local before, token = state.held, next_token(state)
   -- Free first and grow after: what was held may be taken over even when memory is out.
   if before then drop_lease(state) end
@@ -60,14 +62,21 @@ end
 
 if mode == 'T' then return { 3, now, state.held } end
 
-local place = known and find(state, ticket)
-if not place then place = redis.call('RPUSH', state.queue, waiter) - 1 end
+local at = find(state, ticket, place)
+if not at then
+  local most = tonumber(ARGV[5])
+  if most >= 0 then
+    local waiting = redis.call('LLEN', state.queue)
+    if waiting >= most then return { 5, now, state.held, waiting } end
+  end
+  at = redis.call('RPUSH', state.queue, waiter) - 1
+end
 -- A line that everybody has left for good is forgotten after a day; each look of a waiter keeps it.
 redis.call('PEXPIRE', state.queue, DAY)
 local ahead = ''
-if place > 0 then
-  ahead = session_of(redis.call('LINDEX', state.queue, place - 1))
+if at > 0 then
+  ahead = session_of(redis.call('LINDEX', state.queue, at - 1))
 elseif is_bound(state.held) then
   ahead = session_of(state.held)
 end
-return { 2, now, place + 1, state.held, ahead }
+return { 2, now, at + 1, state.held, ahead }

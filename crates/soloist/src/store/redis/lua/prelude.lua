@@ -8,6 +8,11 @@
 -- Numbers are doubles, exact below 2^53; -1 is "never". want: 0 lock, 1 flight. kind: 0 value, 1 error.
 -- (`now`, HANDOVER_TTL, RESULT_GRACE and GUARD, false or the longest ttl, are set before this file.)
 
+-- Invariant: what would do harm when it is late is not carried out after its caller has given it up. The last
+-- argument of every verb is the time until which it is wanted, or -1; after that nothing is changed.
+local wanted = tonumber(ARGV[#ARGV])
+if wanted >= 0 and now > wanted then return redis.error_reply('TOOLATE ' .. string.format('%.0f', now)) end
+
 local NAME_AT = 18 -- where the user's key begins in 'soloist:1:{00}:l:KEY'
 local DAY = 86400000
 local EPOCH = 'soloist:1:epoch' -- 'RUN SINCE': since when this run of the server is known to lose nothing
@@ -139,24 +144,41 @@ local function hand_over(state, asker)
   return false
 end
 
--- Finds a ticket in the line: its place from 0 and its entry.
-local function find(state, ticket)
-  local at = 0
-  while true do
-    local some = redis.call('LRANGE', state.queue, at, at + 127)
-    for i = 1, #some do
-      if ticket_of(some[i]) == ticket then return at + i - 1, some[i] end
+-- Looks for a ticket in the line from one index to another, from the back to the front.
+local function search(state, ticket, first, last)
+  local count = 4
+  while last >= first do
+    local from = math.max(last - count + 1, first)
+    local some = redis.call('LRANGE', state.queue, from, last)
+    for i = #some, 1, -1 do
+      if ticket_of(some[i]) == ticket then return from + i - 1, some[i] end
     end
-    if #some < 128 then return false end
-    at = at + 128
+    last, count = from - 1, 128
   end
+  return false
+end
+
+-- Finds a ticket in the line: its index from 0, and its entry. `place` is where it stood when last seen, from 1;
+-- -1 where that is not known, 0 if it never stood there. Places only shrink while one stands in line, so it is
+-- looked for from there to the front, at the same cost in a long line as in a short one; then behind, where it
+-- is if it lost its place and joined again, and the answer to that was lost.
+local function find(state, ticket, place)
+  if place == 0 then return false end
+  if place > 0 then
+    local at, entry = search(state, ticket, 0, place - 1)
+    if at then return at, entry end
+  end
+  return search(state, ticket, math.max(place, 0), redis.call('LLEN', state.queue) - 1)
 end
 
 -- Takes a ticket out of the line; answers whether it stood there.
-local function step_out(state, ticket)
-  local at, waiter = find(state, ticket)
+local function step_out(state, ticket, place)
+  local at, entry = find(state, ticket, place)
   if not at then return false end
-  redis.call('LREM', state.queue, 1, waiter)
+  -- From the end that is nearer.
+  local side = 1
+  if at > redis.call('LLEN', state.queue) / 2 then side = -1 end
+  redis.call('LREM', state.queue, side, entry)
   return true
 end
 
