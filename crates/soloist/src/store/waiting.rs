@@ -40,6 +40,7 @@ pub(super) async fn wait<S: Store + ?Sized>(
                 return Ok(standing);
             }
         };
+        // What was told counts before the time that has passed meanwhile.
         let wake = tokio::select! {
             biased;
             wake = slot.told() => wake,
