@@ -133,12 +133,9 @@ impl KeyState {
 
     /// Drops what has ended: leases past their deadline or bound to a dead session, results past their time.
     fn sweep(&mut self, key: &Key, step: &mut Step<'_>) {
-        let (now, alive) = (step.now, step.alive);
-        let ended = |held: &mut Held| {
-            held.holding.deadline.is_some_and(|deadline| deadline <= now)
-                || (held.bound && alive.holder_gone(held.session))
-        };
-        for held in self.holders.extract_if(.., ended) {
+        let now = step.now;
+        let gone: Vec<Held> = self.holders.extract_if(.., |held| ended(held, step)).collect();
+        for held in gone {
             step.tell(key, EventKind::Expired, &held.holding.holder, held.holding.token);
         }
         if self.done.as_ref().is_some_and(|done| done.gone_at() <= now) {
@@ -201,7 +198,7 @@ impl KeyState {
         if request.mode == Mode::Try {
             return Answer::Busy(holding);
         }
-        let place = match self.queue.iter().position(|waiter| waiter.ticket == ticket) {
+        let place = match self.place_of(ticket) {
             Some(place) => place,
             None => {
                 let waiting = self.queue.len() as u64;
@@ -212,11 +209,28 @@ impl KeyState {
                 self.queue.len() - 1
             }
         };
+        Answer::Queued(self.queued(place, holding))
+    }
+
+    fn place_of(&self, ticket: Ticket) -> Option<usize> {
+        self.queue.iter().position(|waiter| waiter.ticket == ticket)
+    }
+
+    fn queued(&self, place: usize, holding: Holding) -> Queued {
         let ahead = match place.checked_sub(1) {
             Some(ahead) => Some(self.queue[ahead].session),
             None => self.holders.first().filter(|held| held.bound).map(|held| held.session),
         };
-        Answer::Queued(Queued { place: place as u64 + 1, holding, ahead })
+        Queued { place: place as u64 + 1, holding, ahead }
+    }
+
+    /// What [`KeyState::acquire`] would answer to a waiter for whom nothing has changed, where it would change
+    /// nothing; `None` where it may. A store that pays for writing looks so first.
+    pub fn stands(&self, request: &Request, step: &Step<'_>) -> Option<Queued> {
+        let held = self.holders.first().filter(|held| !ended(held, step))?;
+        let calm = request.mode == Mode::Line && held.ticket != request.ticket && self.done.is_none();
+        let place = if calm { self.place_of(request.ticket)? } else { return None };
+        Some(self.queued(place, held.holding.clone()))
     }
 
     fn take_over(&mut self, request: &Request, session: Session, step: &mut Step<'_>) -> Grant {
@@ -356,10 +370,7 @@ impl KeyState {
 
     /// Everything about the key, changing nothing.
     pub fn inspect(&self, key: &Key, step: &Step<'_>) -> KeyInfo {
-        let current = |held: &&Held| {
-            held.holding.deadline.is_none_or(|deadline| deadline > step.now)
-                && !(held.bound && step.alive.holder_gone(held.session))
-        };
+        let current = |held: &&Held| !ended(held, step);
         let waiters = self.queue.iter().map(|waiter| WaiterInfo {
             holder: waiter.holder.clone(),
             note: waiter.note.clone(),
@@ -374,6 +385,12 @@ impl KeyState {
             result: self.done.as_ref().map(|d| d.info.clone()).filter(|info| info.until > step.now),
         }
     }
+}
+
+/// Whether a lease is past its deadline, or bound to a session that is gone.
+fn ended(held: &Held, step: &Step<'_>) -> bool {
+    held.holding.deadline.is_some_and(|deadline| deadline <= step.now)
+        || (held.bound && step.alive.holder_gone(held.session))
 }
 
 /// A stored result as it is told to callers.

@@ -6,10 +6,14 @@ use super::hub::Hub;
 use super::{Reply, Store};
 use crate::error::{Error, Result};
 use crate::observe;
-use crate::protocol::{Answer, Micros, Queued, Request, Wake};
+use crate::protocol::{Answer, Micros, Queued, Request, Wake, Want};
 
 /// The longest time between two looks, for the case that a message was lost.
 const SLOW_LOOK: Duration = Duration::from_secs(15);
+/// By how much longer that is for each place in the line of a lock: a long line must not keep the store busy with
+/// looks, and for whoever stands far behind nothing can be lost soon.
+const FAR_LOOK: Duration = Duration::from_millis(15);
+const FARTHEST: u64 = 20_000;
 /// How long the second in line goes without a look, and each place behind it as much longer: the first may be
 /// handed the key, with a short ttl, just when it is frozen, and nobody tells the second of that.
 const SECOND_LOOK: Duration = Duration::from_millis(3300);
@@ -33,7 +37,7 @@ pub(super) async fn wait<S: Store + ?Sized>(
         let (pause, current) = match &standing.answer {
             Answer::Queued(queued) => {
                 request.stands_behind(queued);
-                (next_look(queued, standing.read.store), queued.holding.token)
+                (next_look(queued, request.want, standing.read.store), queued.holding.token)
             }
             _ => {
                 hub.forget(request.ticket);
@@ -76,8 +80,13 @@ pub(super) async fn wait<S: Store + ?Sized>(
 }
 
 /// When to look again: when the holder's lease would end unrenewed, the first in line first.
-pub(super) fn next_look(queued: &Queued, now: Micros) -> Duration {
-    let places = u32::try_from((queued.place.saturating_sub(1)).min(MOST_PLACES)).unwrap_or(0);
+pub(super) fn next_look(queued: &Queued, want: Want, now: Micros) -> Duration {
+    let place = queued.place.saturating_sub(1);
+    if want == Want::Lock && place > MOST_PLACES {
+        // Those in front see to the holder's end.
+        return SLOW_LOOK + FAR_LOOK * u32::try_from(place.min(FARTHEST)).unwrap_or(0);
+    }
+    let places = u32::try_from(place.min(MOST_PLACES)).unwrap_or(0);
     let left = match queued.holding.deadline {
         Some(deadline) => Duration::from_micros(deadline.saturating_sub(now)),
         None => SLOW_LOOK,
@@ -92,24 +101,45 @@ pub(super) fn next_look(queued: &Queued, now: Micros) -> Duration {
 mod tests {
     use super::*;
     use crate::name::{FencingToken, Holder};
-    use crate::protocol::{Holding, Want};
+    use crate::protocol::Holding;
 
     #[test]
     fn whoever_stands_behind_a_waiter_that_is_frozen_looks_soon() {
         let holder = Holder::new("h").unwrap();
-        let look = |place, deadline| {
+        let look_as = |want, place, deadline| {
             let holder = holder.clone();
             let token = FencingToken(1);
-            let holding = Holding { holder, token, since: 0, deadline, note: None, want: Want::Lock };
-            next_look(&Queued { place, holding, ahead: None }, 0)
+            let holding = Holding { holder, token, since: 0, deadline, note: None, want };
+            next_look(&Queued { place, holding, ahead: None }, want, 0)
         };
+        let look = |place, deadline| look_as(Want::Lock, place, deadline);
         let (long, none) = (Some(60_000_000), None);
         for deadline in [long, none] {
             assert_eq!(look(1, deadline), SLOW_LOOK);
             assert!(look(2, deadline) < Duration::from_secs(4));
             assert!(look(3, deadline) > look(2, deadline));
-            assert!(look(1000, deadline) <= SLOW_LOOK + Duration::from_secs(1));
+            assert!(look(100, deadline) <= SLOW_LOOK + Duration::from_secs(3));
+            assert!(look_as(Want::Flight, 10_000, deadline) <= SLOW_LOOK + Duration::from_secs(1));
         }
         assert!(look(1, Some(1_000_000)) < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_long_line_does_not_keep_its_store_busy_with_looks() {
+        let looks = |line: u64| -> f64 {
+            let holding = Holding {
+                holder: Holder::new("h").unwrap(),
+                token: FencingToken(1),
+                since: 0,
+                deadline: None,
+                note: None,
+                want: Want::Lock,
+            };
+            let look =
+                |place| next_look(&Queued { place, holding: holding.clone(), ahead: None }, Want::Lock, 0);
+            (1..=line).map(|place| look(place).as_secs_f64().recip()).sum()
+        };
+        let (one, ten) = (looks(1_000), looks(10_000));
+        assert!(ten < 200.0 && ten < one * 4.0, "{one} and {ten} looks a second");
     }
 }

@@ -122,6 +122,9 @@ impl Store for RecordingStore {
     fn longest_ttl(&self) -> Option<std::time::Duration> {
         self.inner.longest_ttl()
     }
+    fn settles(&self) -> std::time::Duration {
+        self.inner.settles()
+    }
     fn leases_end_with_sessions(&self) -> bool {
         self.inner.leases_end_with_sessions()
     }

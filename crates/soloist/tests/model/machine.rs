@@ -64,7 +64,13 @@ impl Machine {
         let said = match call {
             Call::Acquire { request, seen: wanted } => {
                 let request = seen.in_request(request, *wanted);
+                // Who stands in line is answered the same by a look that changes nothing.
+                let stands = table.stands(&request, &step).map(|queued| (queued, table.clone()));
                 let answer = table.acquire(&request, session, &mut step);
+                if let Some((queued, before)) = stands {
+                    assert_eq!(answer, Answer::Queued(queued));
+                    assert_eq!((&before, step.effects.len()), (&*table, 0));
+                }
                 seen.note(request.ticket, &answer);
                 Said::Acquired(answer)
             }
