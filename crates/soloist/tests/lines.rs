@@ -1,6 +1,4 @@
 //! Long lines: all are served, in order, and nobody's turn costs more for those who stand behind.
-//!
-//! `SOLOIST_SOAK=1` makes the lines ten times as long.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 #[path = "support/redis_server.rs"]
@@ -17,11 +15,6 @@ use soloist::store::memory::MemoryStore;
 use soloist::store::redis::{RedisOptions, RedisStore};
 use soloist::{FencingToken, Holder, Key, Store, Ticket};
 use tokio::sync::mpsc;
-
-/// How many stand in line: so many in every run, or for a soak ten times that.
-fn many(usual: usize) -> usize {
-    if std::env::var_os("SOLOIST_SOAK").is_some() { usual * 10 } else { usual }
-}
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("this should have happened long ago")
@@ -102,7 +95,7 @@ async fn hundreds_are_served_in_order_on_the_local_store() {
     let path = folder.path().join("store");
     let sessions =
         (0..4).map(|_| Arc::new(LocalStore::open(Some(&path)).unwrap()) as Arc<dyn Store>).collect();
-    all_are_served_in_order("local", sessions, many(1_000)).await;
+    all_are_served_in_order("local", sessions, 1_000).await;
 }
 
 #[tokio::test]
