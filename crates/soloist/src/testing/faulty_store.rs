@@ -432,9 +432,6 @@ impl Store for FaultyStore {
     fn longest_ttl(&self) -> Option<Duration> {
         self.inner.longest_ttl()
     }
-    fn settles(&self) -> std::time::Duration {
-        self.inner.settles()
-    }
 
     fn leases_end_with_sessions(&self) -> bool {
         self.inner.leases_end_with_sessions()

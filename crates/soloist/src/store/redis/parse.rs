@@ -190,17 +190,17 @@ pub(crate) fn answer(mut bytes: &[u8]) {
     if let Some((answer, now)) = answer::acquired(value.clone()) {
         match &answer {
             Answer::Granted(grant) => dated(grant),
-            Answer::Queued(queued) => drop(waiting::next_look(queued, now)),
-            Answer::Busy(_) | Answer::Done(_) => {}
+            Answer::Queued(queued) => drop(waiting::next_look(queued, crate::protocol::Want::Lock, now)),
+            Answer::Busy(_) | Answer::Done(_) | Answer::Full { .. } => {}
         }
     }
     let Ok(key) = Key::new("k") else { return };
     for count in 0..3 {
         let renewed = answer::renewed(value.clone(), count);
-        assert!(renewed.is_none_or(|renewed| renewed.len() == count), "an answer for each question");
+        assert!(renewed.is_none_or(|(renewed, _)| renewed.len() == count), "an answer for each question");
         let keys = vec![key.clone(); count];
         let looks = answer::looks(value.clone(), &keys);
-        assert!(looks.is_none_or(|looks| looks.len() == count), "an answer for each question");
+        assert!(looks.is_none_or(|(looks, _)| looks.len() == count), "an answer for each question");
     }
     drop((answer::left(value.clone()), answer::released(value.clone()), answer::published(value.clone())));
     drop((answer::result(value.clone()), answer::scanned(value)));
