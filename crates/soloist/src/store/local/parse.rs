@@ -200,7 +200,7 @@ pub(crate) fn events(bytes: &[u8]) {
             match gaps.told(numbered) {
                 Told::Missed => assert!(gaps.behind_a_gap().is_some(), "the event behind a gap is told, too"),
                 Told::Event(_) => told += 1,
-                Told::ClockStepped { .. } => unreachable!("its clock does not step"),
+                Told::ClockStepped { .. } => unreachable!("only a Redis tells that"),
             }
         }
     }
