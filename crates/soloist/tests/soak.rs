@@ -107,8 +107,9 @@ async fn a_real_server() {
     for party in parties {
         party.client.close().await;
     }
+    let (subscriptions, connections) = connections(&server).await;
     let [held, waiting] = left(&server).await;
-    recorder.record(0, What::Left { held, waiting, subscriptions: 0, connections: 0 });
+    recorder.record(0, What::Left { held, waiting, subscriptions, connections });
     let history = recorder.history();
     // A machine that has other things to do is slower than one of a simulation.
     let checker =
@@ -122,6 +123,25 @@ async fn a_real_server() {
     if let Some(first) = violations.first() {
         panic!("seed {seed}: {first}");
     }
+}
+
+/// The subscriptions, and the connections beside the one that asks, once the server has noticed who left.
+async fn connections(server: &RedisServer) -> (u64, u64) {
+    let admin = redis::Client::open(server.url()).unwrap();
+    let mut admin = admin.get_multiplexed_async_connection().await.unwrap();
+    let mut counts = (0, 0);
+    for _ in 0..400 {
+        let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut admin).await.unwrap();
+        let mut channels = redis::cmd("PUBSUB");
+        let channels: Vec<Vec<u8>> = channels.arg("CHANNELS").query_async(&mut admin).await.unwrap();
+        assert!(clients.contains("addr="), "the one that asks is there: {clients}");
+        counts = (channels.len() as u64, clients.lines().count() as u64 - 1);
+        if counts == (0, 0) {
+            break;
+        }
+        tokio::time::sleep(MS(50)).await;
+    }
+    counts
 }
 
 /// What is held and waited for on the server.
