@@ -66,7 +66,7 @@ async fn keys_for_which_the_store_hangs_cost_no_others() {
             leases.push(client.lock(format!("well:{n}")).await.unwrap());
         }
     }
-    let last = Moment::now().after(ttl * 3 / 2);
+    let last = Moment::now().after(2 * ttl);
     until(|| async {
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert!(!leases.iter().any(Lease::is_lost));
