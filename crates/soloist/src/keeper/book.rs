@@ -255,6 +255,10 @@ impl Book {
         let due = page.renewals.due(now, renewals);
         let count = page.chores.len().min(cleanups);
         let chores: Vec<_> = page.chores.drain(..count).collect();
+        if page.chores.is_empty() {
+            // What many drops at once took is not kept for ever.
+            page.chores.shrink_to(64);
+        }
         page.under_way.extend(chores.iter().map(|(number, _)| *number));
         let flushed = page.flushed();
         let awake = page.busy || !page.renewals.is_empty();

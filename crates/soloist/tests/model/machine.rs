@@ -26,13 +26,21 @@ impl Liveness for Alive {
     }
 }
 
-/// Behind which token each request stood first, by the word of one store.
+/// Behind which token each request stood first, and behind which it stood last, by the word of one store.
 #[derive(Default)]
-pub struct Seen(HashMap<Ticket, FencingToken>);
+pub struct Seen {
+    first: HashMap<Ticket, FencingToken>,
+    last: HashMap<Ticket, FencingToken>,
+}
 
 impl Seen {
-    pub fn of(&self, ticket: Ticket) -> Option<FencingToken> {
-        self.0.get(&ticket).copied()
+    fn of(&self, ticket: Ticket) -> Option<FencingToken> {
+        self.first.get(&ticket).copied()
+    }
+
+    /// What was told before this is late.
+    pub fn last(&self, ticket: Ticket) -> Option<FencingToken> {
+        self.last.get(&ticket).copied()
     }
 
     pub fn in_request(&self, request: &Request, wanted: bool) -> Request {
@@ -41,7 +49,8 @@ impl Seen {
 
     pub fn note(&mut self, ticket: Ticket, answer: &Answer) {
         if let Answer::Queued(queued) = answer {
-            self.0.entry(ticket).or_insert(queued.holding.token);
+            self.first.entry(ticket).or_insert(queued.holding.token);
+            self.last.insert(ticket, queued.holding.token);
         }
     }
 }

@@ -95,7 +95,7 @@ impl Peer {
     fn standing(&self, request: &Request, now: Micros) -> Reply {
         let holding = Holding {
             holder: request.holder.clone(),
-            token: self.seen.of(request.ticket).unwrap_or(FencingToken(0)),
+            token: self.seen.last(request.ticket).unwrap_or(FencingToken(0)),
             since: now,
             deadline: None,
             note: None,
