@@ -19,6 +19,7 @@ mod pack;
 pub(crate) mod parse;
 mod scripts;
 mod seat;
+mod sentinel;
 mod server_clock;
 mod trouble;
 

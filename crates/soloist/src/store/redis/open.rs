@@ -6,8 +6,9 @@ use tokio::sync::broadcast;
 
 use super::link::Link;
 use super::listen::{EVENTS_KEPT, Listener};
-use super::nodes::Nodes;
+use super::nodes::{Finder, Nodes};
 use super::scripts::{ScriptClock, Scripts};
+use super::sentinel::Sentinels;
 use super::server_clock::ServerClock;
 use super::{RedisOptions, RedisStore, address, examine, keys};
 #[cfg(doc)]
@@ -79,7 +80,11 @@ impl RedisStore {
     pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self> {
         let guard = address::boot_guard(url)?.or(options.boot_guard);
         let options = RedisOptions { boot_guard: guard, ..options };
-        Self::open(address::clients(url)?, redact(url), options, ScriptClock::Servers).await
+        let finder = match Sentinels::of(url, redact(url).into(), options.clone())? {
+            Some(sentinels) => Finder::Sentinels(Box::new(sentinels)),
+            None => Finder::Hosts(address::clients(url)?),
+        };
+        Self::open(finder, redact(url), options, ScriptClock::Servers).await
     }
 
     /// Connects as a client of the caller's does: same server, same user, same certificates. The store has
@@ -108,19 +113,19 @@ impl RedisStore {
     /// ```
     pub async fn from_client(client: &redis::Client, options: RedisOptions) -> Result<Self> {
         let name = address::name(client.get_connection_info());
-        Self::open(vec![address::adapted(client)?], name, options, ScriptClock::Servers).await
+        Self::open(Finder::Hosts(vec![address::adapted(client)?]), name, options, ScriptClock::Servers).await
     }
 
     /// For tests: a store whose clock stands still, at 0 until it is [set](RedisStore::set_clock).
     #[doc(hidden)]
     pub async fn connect_driven(url: &str, options: RedisOptions) -> Result<Self> {
-        Self::open(address::clients(url)?, redact(url), options, ScriptClock::Driven).await
+        Self::open(Finder::Hosts(address::clients(url)?), redact(url), options, ScriptClock::Driven).await
     }
 
     /// For tests: a store on a server whose clock is [set](RedisStore::shift_clock), by so many microseconds.
     #[doc(hidden)]
     pub async fn connect_shifted(url: &str, options: RedisOptions) -> Result<Self> {
-        Self::open(address::clients(url)?, redact(url), options, ScriptClock::Shifted).await
+        Self::open(Finder::Hosts(address::clients(url)?), redact(url), options, ScriptClock::Shifted).await
     }
 
     /// For tests: sets the clock of all driven stores on this server.
@@ -139,15 +144,10 @@ impl RedisStore {
         self.link.command(&set).await.map(drop)
     }
 
-    async fn open(
-        clients: Vec<redis::Client>,
-        name: String,
-        options: RedisOptions,
-        by: ScriptClock,
-    ) -> Result<Self> {
+    async fn open(finder: Finder, name: String, options: RedisOptions, by: ScriptClock) -> Result<Self> {
         let (name, driven): (Arc<str>, _) = (name.into(), by == ScriptClock::Driven);
         let (session, hub) = (Session::mint(), Arc::new(Hub::new()));
-        let nodes = Nodes::new(Arc::clone(&name), clients, options.clone());
+        let nodes = Nodes::new(Arc::clone(&name), finder, options.clone());
         let events = broadcast::Sender::new(EVENTS_KEPT);
         let clock = ServerClock::new(Arc::clone(&name), Arc::clone(&hub), &events, by);
         let link = Link::connect(Arc::new(nodes), Arc::new(clock), Arc::clone(&hub)).await?;
