@@ -321,6 +321,7 @@ mod payload;
 mod place;
 pub mod protocol;
 mod random;
+mod replicas;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -122,14 +122,14 @@ async fn a_primary_that_hangs_is_left() {
     let waits = waiting(&b).await;
     team.nodes.copied(1, 2).await;
     let began = Instant::now();
-    team.nodes.0[1].signal("-STOP");
+    team.nodes.0[1].freeze();
     let next = team.next(0, 1).await;
     until(async || held.deadline().is_some() && a.inspect("k").await.is_ok()).await;
     soon(held.release()).await.unwrap();
     let (second, granted) = soon(waits).await.unwrap();
     print("a primary that hangs", began, granted);
     // It wakes up as a primary that knows nothing of all this.
-    team.nodes.0[1].signal("-CONT");
+    team.nodes.0[1].wake();
     soon(second.release()).await.unwrap();
     team.nodes.all_at(next, 2).await;
 }

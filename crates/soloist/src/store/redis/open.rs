@@ -7,6 +7,7 @@ use tokio::sync::broadcast;
 use super::link::Link;
 use super::listen::{EVENTS_KEPT, Listener};
 use super::nodes::{Finder, Nodes};
+use super::replicas::Replicas;
 use super::scripts::{ScriptClock, Scripts};
 use super::sentinel::Sentinels;
 use super::server_clock::ServerClock;
@@ -161,6 +162,7 @@ impl RedisStore {
         let aside = Arc::new(link.aside());
         let link = Arc::new(link);
         let (listener, scripts) = (Arc::new(listener), Arc::new(Scripts::new(by, guard)));
-        Ok(RedisStore { name, session, hub, link, aside, listener, scripts, options, driven })
+        let replicas = Arc::new(Replicas::new());
+        Ok(RedisStore { name, session, hub, link, aside, listener, scripts, replicas, options, driven })
     }
 }

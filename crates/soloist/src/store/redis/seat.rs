@@ -101,6 +101,14 @@ impl Seat {
         }
     }
 
+    /// Which connection is up, and at which node it is.
+    pub(super) fn here(&self) -> Option<(u64, usize)> {
+        match &*self.state.borrow() {
+            State::Up { generation, node, .. } => Some((*generation, *node)),
+            _ => None,
+        }
+    }
+
     /// Drops a connection. One that owes a reply is never used again.
     pub(super) fn lost(&self, broken: u64, error: Error) -> Error {
         self.leave(error, |state| matches!(state, State::Up { generation, .. } if *generation == broken))
