@@ -243,6 +243,29 @@ async fn a_lease_that_is_not_there_is_not_counted() {
     drop(lease);
 }
 
+/// Which writes `WAIT` counts differs by version where its connection has written nothing: ours has.
+#[tokio::test]
+async fn what_is_waited_for_is_a_write_of_that_connection() {
+    let pair = Pair::start().await;
+    let store = Arc::new(pair.store(LONG).await);
+    let client = Client::builder().store(Arc::clone(&store) as Arc<dyn Store>).unwrap();
+    let note = "x".repeat(1000);
+    let ask = client.lock("k").ttl(LONG).note(&note);
+    let lease = soon(ask.into_future()).await.unwrap();
+    let written = async || {
+        let info: String = run(&pair.primary, &["INFO", "replication"]).await;
+        let line = info.lines().find_map(|line| line.strip_prefix("master_repl_offset:")).unwrap();
+        line.parse::<u64>().unwrap()
+    };
+    let before = written().await;
+    let ticket = lease.id().to_string().rsplit('.').next().unwrap().parse::<Ticket>().unwrap();
+    assert_eq!(soon(store.replicated(lease.key(), ticket, 1)).await.unwrap(), 1);
+    assert!(written().await >= before + 1000, "the lease, with its note, once more");
+    // As it is, and for as long.
+    let names: Vec<String> = run(&pair.primary, &["KEYS", "soloist:1:*:l:k"]).await;
+    assert!(run::<i64>(&pair.primary, &["PTTL", &names[0]]).await > 0);
+}
+
 #[tokio::test]
 async fn the_primary_may_be_away_for_a_moment() {
     let mut pair = Pair::start().await;
@@ -292,6 +315,7 @@ async fn it_needs_one_more_right() {
     let client = Client::builder().prefix("p:").connect(&url).await.unwrap();
     let error = soon(client.lock("k").replicas(1).into_future()).await.unwrap_err();
     assert!(matches!(&error, Error::Refused { why, .. } if why.contains("wait")), "{error:?}");
+    assert!(error.hint().unwrap().contains("+wait"), "{error:?}");
     soon(client.flush()).await;
     assert!(info(&client, "k").await.holding.is_none());
     run::<()>(&pair.primary, &["ACL", "SETUSER", "soloist", "+wait"]).await;

@@ -19,7 +19,7 @@ pub fn url(sentinels: &[u16]) -> String {
     format!("redis-sentinel://store:{SECRET}@{}/{NAME}/1", hosts.join(","))
 }
 
-async fn refused_with(url: &str, options: RedisOptions) -> Error {
+pub async fn refused_with(url: &str, options: RedisOptions) -> Error {
     let error = soon(RedisStore::connect_with(url, options)).await.expect_err("refused");
     for said in [error.to_string(), format!("{error:?}"), error.hint().unwrap_or_default().to_owned()] {
         assert!(!said.contains(SECRET) && !said.contains("falsch"), "{said}");
@@ -134,12 +134,49 @@ async fn a_primary_that_is_down_or_none_is_an_outage() {
 #[tokio::test]
 async fn a_client_connects_by_the_url() {
     let trio = Trio::start().await;
+    let sentinel = Fake::start(1, trio.0[1].port()).await;
+    let client = soon(Client::connect(&url(&[sentinel.port()]))).await.unwrap();
+    soon(client.lock("k").into_future()).await.unwrap().release().await.unwrap();
+    trio.all_at(1, 1).await;
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_sentinel_that_is_dead_or_silent() {
+    let trio = Trio::start().await;
     let (dead, sentinel) = (free_port(), Fake::start(1, trio.0[1].port()).await);
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = url(&[dead, silent.local_addr().unwrap().port(), sentinel.port()]);
-    let client = soon(Client::connect(&url)).await.unwrap();
-    soon(client.lock("k").into_future()).await.unwrap().release().await.unwrap();
-    trio.all_at(1, 1).await;
+    let options = hasty().connect_timeout(Duration::from_secs(3600));
+    drop(soon(RedisStore::connect_with(&url, options)).await.unwrap());
+}
+
+/// Most URLs have names, and Sentinels know one another by addresses.
+#[tokio::test]
+async fn a_sentinel_is_one_by_whatever_address() {
+    let trio = Trio::start().await;
+    let (named, other) = (Fake::start(1, trio.0[1].port()).await, Fake::start(1, trio.0[1].port()).await);
+    other.knows(&[named.port()]);
+    named.knows(&[other.port()]);
+    let hosts = url(&[named.port()]).replace("@127.0.0.1", "@localhost");
+    let store = RedisStore::connect_with(&hosts, hasty()).await.unwrap();
+    until(async || named.heard() + other.heard() == 2).await;
+    // The other tells of the first by its address: all of them are asked anew.
+    for _ in 0..3 {
+        cut_off(&trio, 1).await;
+        served(&store).await;
+    }
+    assert_eq!((named.heard(), other.heard()), (1, 1));
+}
+
+#[tokio::test]
+async fn whoever_is_closed_listens_no_more() {
+    let trio = Trio::start().await;
+    let sentinel = Fake::start(1, trio.0[1].port()).await;
+    let store = RedisStore::connect_with(&url(&[sentinel.port()]), careless()).await.unwrap();
+    until(async || sentinel.listeners() == 1).await;
+    store.close().await;
+    until(async || sentinel.listeners() == 0).await;
+    drop(store);
 }
 
 #[tokio::test]

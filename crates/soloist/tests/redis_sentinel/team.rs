@@ -23,7 +23,7 @@ pub struct Sentinel {
 }
 
 impl Sentinel {
-    /// One that watches this primary, with more lines of configuration.
+    /// One that watches this primary, with more lines of configuration, in which `PORT` is its port.
     pub fn start(primary: u16, quorum: u32, more: &str) -> Self {
         let mut said = String::new();
         // Between finding a free port and using it, somebody else may take it.
@@ -34,6 +34,7 @@ impl Sentinel {
                  sentinel down-after-milliseconds {NAME} 1500\nsentinel failover-timeout {NAME} 2500\n{more}\n",
                 dir.path().display()
             );
+            let lines = lines.replace("PORT", &port.to_string());
             std::fs::write(dir.path().join("sentinel.conf"), lines).unwrap();
             match launch(dir.path()) {
                 Ok(child) => return Sentinel { child, port, dir },

@@ -187,6 +187,9 @@ impl Link {
         if let Some(keeper) = self.keeper.get() {
             keeper.abort();
         }
+        if self.beside.is_none() {
+            self.seat.nodes().close();
+        }
         self.seat.close();
     }
 }

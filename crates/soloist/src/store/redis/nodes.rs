@@ -79,6 +79,13 @@ impl Nodes {
         self.find(|_| false).await
     }
 
+    /// Looks for the primary no more.
+    pub(super) fn close(&self) {
+        if let Finder::Sentinels(sentinels) = &self.finder {
+            sentinels.close();
+        }
+    }
+
     /// The pause before the next try, cut short when a Sentinel has something to say.
     pub(super) async fn pause(&self, backoff: &mut Backoff) {
         match &self.finder {

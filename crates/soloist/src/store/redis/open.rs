@@ -31,6 +31,11 @@ impl RedisStore {
     /// same time, as after a cut in the network, are both believed, each by the clients that are at it: have the
     /// old one refuse writes when it is cut off (`min-replicas-to-write 1`), and check the fencing token.
     ///
+    /// `redis-sentinel://user:password@h1:26379,h2,h3/NAME/0` and `rediss-sentinel://` (TLS for all of them; `&sentinel_tls=off`
+    /// for the servers only) name Sentinels, in place of servers, and what they call the primary. All are asked, the newest
+    /// answer counts, and when one says that the primary has changed, that is left at once though it may still take
+    /// writes. `?sentinel_user=` and `&sentinel_password=` are the Sentinels' own login.
+    ///
     /// `?boot_guard=30s` sets [`RedisOptions::boot_guard`].
     ///
     /// # Errors

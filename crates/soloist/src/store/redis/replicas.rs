@@ -25,6 +25,8 @@ use crate::name::Ticket;
 /// So many may wait at the same time; the others wait until these are done.
 const CONNECTIONS: usize = 8;
 
+const RIGHT: &str = "replicas(n) needs one right more: ACL SETUSER name +wait";
+
 /// The connections that wait for replicas. There are none until somebody wants them.
 #[derive(Debug)]
 pub(super) struct Replicas {
@@ -156,6 +158,7 @@ impl Replicas {
 
 fn failed(error: &redis::RedisError) -> Failed {
     match Trouble::of(error) {
+        Trouble::No(no) if no.why.starts_with("NOPERM") => Failed::Never(No { hint: RIGHT, ..no }),
         Trouble::No(no) if no.kind == Kind::Never => Failed::Never(no),
         Trouble::No(No { why, .. }) | Trouble::Lost(why) => Failed::Away(why),
         _ => Failed::Away(error.to_string()),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use futures_util::future::try_join;
+use futures_util::future::try_join3;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisError};
 use tokio::time::timeout;
@@ -23,8 +23,10 @@ pub(super) struct Answer {
     /// Of two answers, the one with the larger epoch is newer.
     pub(super) epoch: u64,
     pub(super) primary: At,
-    /// The other Sentinels that it knows of.
-    pub(super) sentinels: Vec<At>,
+    /// Its own id: it may be known by several addresses.
+    pub(super) id: String,
+    /// The other Sentinels that it knows of, and their ids.
+    pub(super) sentinels: Vec<(At, String)>,
 }
 
 /// What it says of itself, of the primary, or of another Sentinel.
@@ -51,13 +53,14 @@ async fn asked(shared: &Shared, at: &At) -> Result<Answer, Failed> {
         let why = format!("it watches no primary named {:?}", shared.name);
         return Err(Failed::refused(&shared.store, No { kind: Kind::Never, why, hint: NAME }));
     };
-    let (facts, others) = facts(shared, &connection).await.map_err(failed)?;
+    let (id, facts, others) = facts(shared, &connection).await.map_err(failed)?;
     let place =
         |facts: &Facts| Some(At { host: facts.get("ip")?.clone(), port: facts.get("port")?.parse().ok()? });
     Ok(Answer {
         epoch: facts.get("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or_default(),
         primary: At { host, port },
-        sentinels: others.iter().filter_map(place).collect(),
+        id,
+        sentinels: others.iter().filter_map(|one| Some((place(one)?, one.get("runid")?.clone()))).collect(),
     })
 }
 
@@ -65,10 +68,13 @@ async fn asked(shared: &Shared, at: &At) -> Result<Answer, Failed> {
 async fn facts(
     shared: &Shared,
     connection: &MultiplexedConnection,
-) -> Result<(Facts, Vec<Facts>), RedisError> {
+) -> Result<(String, Facts, Vec<Facts>), RedisError> {
     let (master, sentinels) = (command(shared, "MASTER"), command(shared, "SENTINELS"));
-    let (mut one, mut other) = (connection.clone(), connection.clone());
-    try_join(master.query_async(&mut one), sentinels.query_async(&mut other)).await
+    let mut id = redis::cmd("SENTINEL");
+    id.arg("MYID");
+    let [mut first, mut second, mut third] = [(); 3].map(|()| connection.clone());
+    let (id, master) = (id.query_async(&mut first), master.query_async(&mut second));
+    try_join3(id, master, sentinels.query_async(&mut third)).await
 }
 
 fn command(shared: &Shared, what: &str) -> redis::Cmd {

@@ -7,7 +7,7 @@ mod ask;
 mod url;
 mod watch;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -115,16 +115,20 @@ impl Sentinels {
             (at, answer)
         };
         let mut asked: FuturesUnordered<_> = all.into_iter().map(one).collect();
-        let (mut newest, mut passed, mut learned, mut end) = (None::<Answer>, Vec::new(), Vec::new(), None);
+        let (mut newest, mut passed, mut end) = (None::<Answer>, Vec::new(), None);
+        let (mut learned, mut present) = (Vec::new(), HashSet::new());
         loop {
             let answered = match end {
                 None => asked.next().await,
                 Some(end) => timeout_at(end, asked.next()).await.unwrap_or_default(),
             };
             match answered {
-                Some((_, Ok(answer))) => {
+                Some((at, Ok(answer))) => {
                     end = end.or_else(|| Some(Instant::now() + OTHERS));
                     learned.extend(answer.sentinels.iter().cloned());
+                    if self.shared.named.contains(&at) {
+                        present.insert(answer.id.clone());
+                    }
                     if newest.as_ref().is_none_or(|newest| answer.epoch > newest.epoch) {
                         newest = Some(answer);
                     }
@@ -139,7 +143,9 @@ impl Sentinels {
         let Some(newest) = newest else {
             return Err(Failed::none(&self.shared.store, "none of its Sentinels names a primary", &passed));
         };
-        self.shared.learn(learned);
+        // One that is named by another address than it tells of itself is one all the same.
+        learned.retain(|(_, id)| !present.contains(id));
+        self.shared.learn(learned.into_iter().map(|(at, _)| at));
         let why = {
             let mut told = self.told();
             if told.believes(newest.epoch) {
@@ -170,6 +176,13 @@ impl Sentinels {
     /// Begins to listen for what they say, once.
     pub(super) fn listen(&self) {
         self.watch.get_or_init(|| tokio::spawn(watch::all(Arc::clone(&self.shared))));
+    }
+
+    /// Listens no more.
+    pub(super) fn close(&self) {
+        if let Some(watch) = self.watch.get() {
+            watch.abort();
+        }
     }
 
     /// How often they have had something to say.
@@ -203,9 +216,7 @@ impl Sentinels {
 
 impl Drop for Sentinels {
     fn drop(&mut self) {
-        if let Some(watch) = self.watch.get() {
-            watch.abort();
-        }
+        self.close();
     }
 }
 
@@ -221,7 +232,7 @@ impl Shared {
     }
 
     /// Those that are known of by hearsay stand behind those of the URL, and are forgotten when nobody names them.
-    fn learn(&self, learned: Vec<At>) {
+    fn learn(&self, learned: impl Iterator<Item = At>) {
         let mut all = self.named.clone();
         for at in learned {
             if all.len() < self.named.len() + MOST_LEARNED && !all.contains(&at) {
