@@ -91,6 +91,7 @@ impl Nodes {
         match &self.finder {
             Finder::Hosts(_) => backoff.pause().await,
             Finder::Sentinels(sentinels) => tokio::select! {
+                biased;
                 () = backoff.pause() => {}
                 () = sentinels.hinted(sentinels.hints()) => {}
             },
@@ -109,6 +110,7 @@ impl Nodes {
         loop {
             let (Named { node, client }, hints) = sentinels.primary(&ends).await?;
             let opened = tokio::select! {
+                biased;
                 opened = self.open(&client) => opened,
                 // A dead primary may be silent for long: nobody waits for it when another is named.
                 () = sentinels.hinted(hints) => continue,
@@ -199,6 +201,7 @@ impl Nodes {
             Finder::Hosts(_) => self.unfit(node, connection).await,
             // The old primary may go on for long as one, and believe it.
             Finder::Sentinels(sentinels) => tokio::select! {
+                biased;
                 why = self.unfit(node, connection) => why,
                 why = sentinels.switched(node) => why,
             },

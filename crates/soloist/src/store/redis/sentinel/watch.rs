@@ -24,6 +24,7 @@ pub(super) async fn all(shared: Arc<Shared>) {
             ears.push(while_known(&shared, at));
         }
         tokio::select! {
+            biased;
             changed = known.changed() => if changed.is_err() {
                 return;
             },
@@ -36,6 +37,7 @@ pub(super) async fn all(shared: Arc<Shared>) {
 async fn while_known(shared: &Shared, at: At) -> At {
     let mut known = shared.all.subscribe();
     tokio::select! {
+        biased;
         () = hear(shared, &at) => {}
         // The sender lives as long as what is borrowed here.
         _ = known.wait_for(|all| !all.contains(&at)) => {}
