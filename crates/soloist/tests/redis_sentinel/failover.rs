@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::connect::{served, two_primaries, url};
 use crate::fake::Fake;
+use crate::redis_server::free_port;
 use crate::team::{Team, role, until};
 use crate::trio::{careless, hasty, run, soon};
 
@@ -206,4 +207,25 @@ async fn what_an_old_primary_still_answers_does_not_count() {
     let there = Client::builder().store(Arc::new(trio.at(2).await)).unwrap();
     let holding = there.inspect("k").await.unwrap().holding.expect("it is held where the primary is");
     assert_eq!(holding.token, lease.token());
+}
+
+/// The new primary cannot be reached, and the old one would go on renewing what is the new one's to grant.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_primary_renews_nothing() {
+    let trio = two_primaries().await;
+    let mut sentinel = Fake::start(4, trio.0[1].port()).await;
+    let store = RedisStore::connect_with(&url(&[sentinel.port()]), careless()).await.unwrap();
+    let client = Client::builder().store(Arc::new(store)).unwrap();
+    let lease = client.lock("k").ttl(Duration::from_secs(3)).await.unwrap();
+    // Those that carry something. The one that hears may stay until there is another node to hear at.
+    let carry = async || {
+        let list: String = run(&trio.0[1], &["CLIENT", "LIST"]).await;
+        list.lines().filter(|line| line.contains("user=store") && line.contains(" sub=0 ")).count()
+    };
+    until(async || carry().await == 2).await;
+    sentinel.kill().await;
+    sentinel.say(5, free_port());
+    sentinel.start_again().await;
+    until(async || carry().await == 0).await;
+    assert_eq!(soon(lease.lost()).await, Loss::Expired);
 }
