@@ -20,7 +20,7 @@ pub(crate) mod parse;
 mod replicas;
 mod scripts;
 mod seat;
-mod sentinel;
+pub(crate) mod sentinel;
 mod server_clock;
 mod trouble;
 

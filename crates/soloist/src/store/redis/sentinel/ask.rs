@@ -30,7 +30,7 @@ pub(super) struct Answer {
 }
 
 /// What it says of itself, of the primary, or of another Sentinel.
-type Facts = HashMap<String, String>;
+pub(super) type Facts = HashMap<String, String>;
 
 /// Asks one.
 pub(super) async fn ask(shared: &Shared, at: &At) -> Result<Answer, Failed> {
@@ -54,14 +54,20 @@ async fn asked(shared: &Shared, at: &At) -> Result<Answer, Failed> {
         return Err(Failed::refused(&shared.store, No { kind: Kind::Never, why, hint: NAME }));
     };
     let (id, facts, others) = facts(shared, &connection).await.map_err(failed)?;
-    let place =
-        |facts: &Facts| Some(At { host: facts.get("ip")?.clone(), port: facts.get("port")?.parse().ok()? });
-    Ok(Answer {
-        epoch: facts.get("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or_default(),
-        primary: At { host, port },
-        id,
-        sentinels: others.iter().filter_map(|one| Some((place(one)?, one.get("runid")?.clone()))).collect(),
-    })
+    Ok(answer(At { host, port }, id, &facts, &others))
+}
+
+/// What the answers say together.
+pub(super) fn answer(primary: At, id: String, facts: &Facts, others: &[Facts]) -> Answer {
+    let epoch = facts.get("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or_default();
+    let sentinels = others.iter().filter_map(other).collect();
+    Answer { epoch, primary, id, sentinels }
+}
+
+/// Where another Sentinel is, and its id.
+fn other(facts: &Facts) -> Option<(At, String)> {
+    let at = At { host: facts.get("ip")?.clone(), port: facts.get("port")?.parse().ok()? };
+    Some((at, facts.get("runid")?.clone()))
 }
 
 /// Asked after the address, so that they are as new as it is or newer.

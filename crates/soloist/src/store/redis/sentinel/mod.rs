@@ -4,6 +4,8 @@
 //! primary. Whatever one says unasked (`+switch-master`) is a hint to ask.
 
 mod ask;
+#[cfg(feature = "testing")]
+pub(crate) mod parse;
 mod url;
 mod watch;
 
