@@ -9,6 +9,7 @@ use crate::flights::Flights;
 use crate::keeper::Keeper;
 use crate::limits;
 use crate::name::{Holder, MAX_PREFIX};
+use crate::replicas;
 use crate::store::prefix::PrefixStore;
 use crate::store::{Store, StoreUrl, local, memory, redis};
 
@@ -49,6 +50,7 @@ pub struct ClientBuilder {
     ttl: Option<Duration>,
     max_result: u64,
     max_waiting: u64,
+    replicas: u32,
 }
 
 impl Default for ClientBuilder {
@@ -59,6 +61,7 @@ impl Default for ClientBuilder {
             ttl: None,
             max_result: DEFAULT_MAX_RESULT,
             max_waiting: DEFAULT_MAX_WAITING,
+            replicas: 0,
         }
     }
 }
@@ -99,10 +102,18 @@ impl ClientBuilder {
         self
     }
 
+    /// How many replicas have to have a lease before it is given to its user, unless a request says otherwise; see
+    /// [`Lock::replicas`](crate::Lock::replicas). Default: 0. Only for a Redis.
+    pub fn replicas(mut self, replicas: u32) -> Self {
+        self.replicas = replicas;
+        self
+    }
+
     /// Opens a store by its URL. An empty text is the local store.
     ///
     /// # Errors
-    /// As [`Client::connect`]; and [`Error::EmptyName`], [`Error::LongName`], [`Error::BadDuration`] for the
+    /// As [`Client::connect`]; [`Error::Refused`] when [`replicas`](ClientBuilder::replicas) are asked of a store that
+    /// has none; and [`Error::EmptyName`], [`Error::LongName`], [`Error::BadDuration`] for the
     /// settings, before anything is opened.
     ///
     /// # Cancel safety
@@ -138,6 +149,7 @@ impl ClientBuilder {
     /// there, too; see [`Store::aside`].
     ///
     /// # Errors
+    /// [`Error::Refused`] when [`replicas`](ClientBuilder::replicas) are asked of a store that has none;
     /// [`Error::EmptyName`], [`Error::LongName`], [`Error::BadDuration`] for the settings;
     /// [`Error::Unavailable`] when that thread cannot be started and this is no tokio runtime either.
     ///
@@ -162,9 +174,10 @@ impl ClientBuilder {
         limits::lives(&*store, ttl)?;
         let store =
             if self.prefix.is_empty() { store } else { Arc::new(PrefixStore::new(store, &self.prefix)) };
+        let replicas = replicas::check(&*store, self.replicas)?;
         let keeper = Keeper::start(Arc::clone(&store))?;
         let (flights, max_result, max_waiting) = (Flights::default(), self.max_result, self.max_waiting);
-        Ok(Client::new(Inner { store, keeper, flights, holder, ttl, max_result, max_waiting }))
+        Ok(Client::new(Inner { store, keeper, flights, holder, ttl, max_result, max_waiting, replicas }))
     }
 
     fn check(&self) -> Result<Holder> {

@@ -55,6 +55,7 @@ pub(crate) struct Inner {
     pub(crate) ttl: Ttl,
     pub(crate) max_result: u64,
     pub(crate) max_waiting: u64,
+    pub(crate) replicas: u32,
 }
 
 impl Client {
@@ -677,6 +678,10 @@ impl Client {
 
     pub(crate) fn max_result(&self) -> u64 {
         self.inner.max_result
+    }
+
+    pub(crate) fn replicas(&self) -> u32 {
+        self.inner.replicas
     }
 
     pub(crate) fn place(&self, request: Request, max_hold: Option<Duration>) -> Place {

@@ -209,6 +209,19 @@ pub enum Error {
         /// What the codec said.
         why: String,
     },
+    /// Fewer replicas than were asked for had the grant in time; it was given back. See
+    /// [`Lock::replicas`](crate::Lock::replicas).
+    #[error(
+        "the lease of {key:?} reached {got} of the {wanted} replicas that it was to reach, and was given back"
+    )]
+    NotReplicated {
+        /// The key.
+        key: Key,
+        /// How many were asked for.
+        wanted: u32,
+        /// How many had it.
+        got: u32,
+    },
     /// The store cannot be reached.
     #[error("{store} cannot be reached: {why}")]
     Unavailable {
@@ -280,7 +293,7 @@ impl Error {
             Error::BadLeaseId => "copy it as `soloist lock` printed it",
             Error::BadUrl { .. } => {
                 "known are local:, local:/path, memory:, redis://[user:password@]host[:port][/db], the same with rediss://, \
-                 and redis+unix:///path[?db=]"
+                 redis+unix:///path[?db=], and redis-sentinel://[user:password@]host[:port][,host...]/NAME"
             }
             Error::TimedOut { .. } => "wait longer, or look at who holds it",
             Error::LineFull { .. } => "come back later, or allow more to wait",
@@ -291,6 +304,9 @@ impl Error {
                 "raise the limit of every client, or publish where the result can be found"
             }
             Error::BadResult { verb: "decoded", .. } => "forget the key to have it computed again",
+            Error::NotReplicated { .. } => {
+                "are enough replicas connected (INFO replication)? try again, or ask for fewer"
+            }
             Error::Unavailable { .. } => "is the server running, and the address right?",
             Error::Guarded { .. } => {
                 "wait for that, and ask again: by then every lease from before has ended"

@@ -220,12 +220,16 @@
 //! |---|---|
 //! | `""`, `local:`, `local:/path` | the processes of one machine, no server; a holder that is killed is noticed at once. [`store::local`] |
 //! | `redis://`, `rediss://`, `redis+unix://` | all who reach the server; Redis 6.2 or newer, Valkey. [`store::redis`] |
+//! | `redis-sentinel://h1,h2,h3/NAME` | the same: the primary that Sentinels name, followed at a failover |
 //! | `memory:` | the tasks of one process. [`store::memory`] |
 //!
 //! [`Client::from_env`] takes the URL from `SOLOIST_STORE`. [`ClientBuilder::store`] takes a store that is open
 //! already: around a connection of yours ([`RedisStore::from_client`]), beside an older system
 //! ([`store::redis::bridge`]), or one of your own ([`Store`] is a small trait). What each store guarantees and
 //! what not is a table in the README.
+//!
+//! **A failover** of a Redis may lose the newest leases: their holders are told, and fencing tokens grow all the same.
+//! With [`replicas(n)`](Lock::replicas) a lease is given only when n replicas have it.
 //!
 //! # Limits
 //! | what | at most | over it |
@@ -321,6 +325,7 @@ mod payload;
 mod place;
 pub mod protocol;
 mod random;
+mod replicas;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -14,6 +14,7 @@ use crate::name::{Holder, Key, Note, Ticket};
 use crate::observe;
 use crate::place::Served;
 use crate::protocol::{Mode, Request, Ttl, Want};
+use crate::replicas;
 
 pub(crate) type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
@@ -27,6 +28,7 @@ pub(crate) struct Ask {
     pub(crate) wait: Result<Option<Duration>>,
     pub(crate) max_hold: Result<Option<Duration>>,
     pub(crate) max_waiting: u64,
+    pub(crate) replicas: u32,
 }
 
 impl Ask {
@@ -39,6 +41,7 @@ impl Ask {
             wait: Ok(None),
             max_hold: Ok(None),
             max_waiting: client.max_waiting(),
+            replicas: client.replicas(),
         }
     }
 
@@ -66,6 +69,7 @@ impl Ask {
 /// # Errors
 /// Awaited, it answers [`Error::TimedOut`] when its [`wait`](Lock::wait) is over, with the holder's name;
 /// [`Error::LineFull`] when too many wait already;
+/// [`Error::NotReplicated`] when too few [`replicas`](Lock::replicas) have the lease;
 /// [`Error::EmptyName`], [`Error::LongName`] and [`Error::BadDuration`] for its options, before anything is
 /// sent; [`Error::Closed`] when the client is closed meanwhile; or the store's. Who stands in line keeps his
 /// place through an outage of the store; only his `wait` ends it.
@@ -145,6 +149,18 @@ macro_rules! ask_options {
             self.ask.max_hold = $crate::limits::max_hold(most).map(Some);
             self
         }
+
+        /// How many replicas of a Redis have to have the lease before it is given to its user: then it outlives
+        /// the primary if one of those is promoted. Default: the client's.
+        ///
+        /// Where fewer have it within [`replicas_timeout`](crate::store::redis::RedisOptions::replicas_timeout)
+        /// it is given back, with [`Error::NotReplicated`](crate::Error::NotReplicated). It costs a
+        /// round trip and the replicas' own. Renewals and releases are not waited for; any other store
+        /// refuses a number above 0 ([`Error::Refused`](crate::Error::Refused)).
+        pub fn replicas(mut self, replicas: u32) -> Self {
+            self.ask.replicas = replicas;
+            self
+        }
     };
 }
 pub(crate) use ask_options;
@@ -218,10 +234,11 @@ impl<'a> IntoFuture for Lock<'a> {
     fn into_future(self) -> Self::IntoFuture {
         let Lock { client, ask, mode } = self;
         Box::pin(async move {
-            let max_hold = ask.max_hold.clone()?;
+            let (max_hold, replicas) =
+                (ask.max_hold.clone()?, replicas::check(&**client.store(), ask.replicas)?);
             let (request, wait) = ask.request(Want::Lock, mode)?;
             let (key, span) = (request.key.clone(), observe::lock_span(&request.key, &request.holder));
-            match client.place(request, max_hold).served(wait).instrument(span).await? {
+            match client.place(request, max_hold).replicas(replicas).served(wait).instrument(span).await? {
                 Served::Lease(lease) => Ok(lease),
                 Served::Busy(now) => {
                     Err(Error::TimedOut { key, waited: Duration::ZERO, holder: Some(now.holder) })
@@ -284,10 +301,11 @@ impl<'a> IntoFuture for TryLock<'a> {
     fn into_future(self) -> Self::IntoFuture {
         let TryLock { client, ask } = self;
         Box::pin(async move {
-            let max_hold = ask.max_hold.clone()?;
+            let (max_hold, replicas) =
+                (ask.max_hold.clone()?, replicas::check(&**client.store(), ask.replicas)?);
             let (request, _) = ask.request(Want::Lock, Mode::Try)?;
             let span = observe::lock_span(&request.key, &request.holder);
-            match client.place(request, max_hold).served(None).instrument(span).await? {
+            match client.place(request, max_hold).replicas(replicas).served(None).instrument(span).await? {
                 Served::Lease(lease) => Ok(Some(lease)),
                 Served::Busy(_) => Ok(None),
                 Served::Done(_) => Err(client.odd_answer("a lock is answered with a result")),

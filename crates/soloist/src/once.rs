@@ -20,6 +20,7 @@ use crate::observe;
 use crate::payload::Payload;
 use crate::place::{Served, timed_out};
 use crate::protocol::{Body, Micros, Mode, Outcome, OutcomeKind, Want};
+use crate::replicas;
 
 /// A result that is asked for; see [`Client::once`]. Options are methods; [`run`](Once::run) or
 /// [`join`](Once::join) asks. However many callers of this process ask at once, the store hears one request.
@@ -195,6 +196,7 @@ impl<'a> Once<'a> {
         let Once { client, ask, keep, keep_errors, on_error } = self;
         let (keep, keep_errors) = (keep?, keep_errors?);
         let (limit, max_hold) = (ask.wait.clone()?, ask.max_hold.clone()?);
+        let replicas = replicas::check(&**client.store(), ask.replicas)?;
         let (request, wait) = ask.request(Want::Flight, Mode::Line)?;
         let (key, holder) = (request.key.clone(), request.holder.clone());
         let began = Moment::now();
@@ -220,7 +222,7 @@ impl<'a> Once<'a> {
         };
         let left = wait.map(|wait| wait.saturating_sub(Moment::now().since(began)));
         let place = baton.place(request, max_hold, |request| client.place(request, max_hold));
-        let served = place.served(left).await?;
+        let served = place.replicas(replicas).served(left).await?;
         baton.served();
         match served {
             Served::Lease(lease) => {

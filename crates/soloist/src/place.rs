@@ -15,6 +15,7 @@ use crate::limits;
 use crate::name::{Key, Ticket};
 use crate::observe;
 use crate::protocol::{Answer, Grant, Holding, Mode, Outcome, Request, Want};
+use crate::replicas;
 use crate::store::{Reply, Store};
 
 /// How often in a row a grant may come later than its own ttl before that is an error.
@@ -49,6 +50,8 @@ pub(crate) struct Place {
     asked: bool,
     /// Whether an answer is owed, so that the store may carry the request out when nobody expects it.
     unanswered: bool,
+    /// How many replicas have to have the lease.
+    replicas: u32,
     /// Whether the store has said that the request stands in line.
     in_line: bool,
     /// Until when the store's boot guard has said that it grants nothing.
@@ -64,7 +67,13 @@ impl Place {
         max_hold: Option<Duration>,
     ) -> Self {
         let (began, asked, unanswered, in_line, guarded) = (Moment::now(), false, false, false, None);
-        Place { store, keeper, request, began, max_hold, asked, unanswered, in_line, guarded }
+        Place { store, keeper, request, began, max_hold, asked, unanswered, in_line, guarded, replicas: 0 }
+    }
+
+    /// Its lease counts when so many replicas have it.
+    pub(crate) fn replicas(&mut self, replicas: u32) -> &mut Self {
+        self.replicas = replicas;
+        self
     }
 
     /// Asks and waits until it is served, or for so long.
@@ -163,7 +172,15 @@ impl Place {
                 // Asking again confirms it, or finds out that the line has passed this request over.
                 Answer::Granted(grant) if self.is_late_hand_over(&reply, &grant) => {}
                 Answer::Granted(grant) => match self.lease(&reply, &grant)? {
-                    Some(lease) => return Ok(Served::Lease(lease)),
+                    Some(lease) if self.replicas == 0 => return Ok(Served::Lease(lease)),
+                    Some(lease) => {
+                        // Where it does not count, its end may come late, and must not be that of another lease.
+                        self.request.ticket = Ticket::mint();
+                        match replicas::counted(lease, self.replicas).await? {
+                            Some(lease) => return Ok(Served::Lease(lease)),
+                            None => late += 1,
+                        }
+                    }
                     None => {
                         late += 1;
                         self.give_back().await?;

@@ -1,12 +1,14 @@
 //! How the Redis store connects: every kind of address, and every clear "no".
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/certificates.rs"]
+mod certificates;
 #[path = "support/redis_server.rs"]
 mod redis_server;
 
-use std::path::Path;
 use std::time::Duration;
 
+use certificates::certificates;
 use redis_server::{RedisServer, free_port};
 use soloist::store::redis::{RedisOptions, RedisStore};
 use soloist::{Error, Finding, Key, Store};
@@ -174,27 +176,10 @@ async fn somebody_else_there() {
     task.abort();
 }
 
-/// A CA of our own and a certificate of it for `localhost`.
-fn certificates(dir: &Path) {
-    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-    let write = |name: &str, pem: String| std::fs::write(dir.join(name), pem).unwrap();
-    let mut params = CertificateParams::new(vec![]).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    write("ca.pem", params.self_signed(&key).unwrap().pem());
-    let ca = Issuer::new(params, key);
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec!["localhost".into()]).unwrap();
-    // A certificate with its issuer's name would be taken for one that signed itself.
-    params.distinguished_name.push(DnType::CommonName, "localhost");
-    write("cert.pem", params.signed_by(&key, &ca).unwrap().pem());
-    write("key.pem", key.serialize_pem());
-}
-
 #[tokio::test]
 async fn over_tls_against_a_verified_certificate() {
     let dir = tempfile::tempdir().unwrap();
-    certificates(dir.path());
+    certificates(dir.path(), "localhost");
     let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let (ca, cert, key) = (file("ca.pem"), file("cert.pem"), file("key.pem"));
     let port = free_port();

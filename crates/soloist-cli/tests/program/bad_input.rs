@@ -36,6 +36,8 @@ fn each_mistake_has_its_message() {
         (&["--store", "local:here", "ls"], "absolute"),
         (&["--store", "local://", "ls"], "absolute"),
         (&["--store", "redis:x", "ls"], "// is missing"),
+        (&["--store", "redis-sentinel://h", "ls"], "the name of the primary is missing"),
+        (&["--store", "redis-sentinel://127.0.0.1:1/main", "ls"], "none of its Sentinels names a primary"),
     ] {
         let ended = place.soloist(args);
         ended.fails(125, says);

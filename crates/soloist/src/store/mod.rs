@@ -250,6 +250,21 @@ pub trait Store: Debug + Send + Sync + 'static {
         None
     }
 
+    /// Whether it has replicas, which [`Store::replicated`] could wait for.
+    fn has_replicas(&self) -> bool {
+        false
+    }
+
+    /// Waits, for a while, until so many replicas have the lease of a ticket, and answers how many have it; or
+    /// [`Error::NotHeld`](crate::Error::NotHeld) when there is no such lease (any more).
+    ///
+    /// # Cancel safety
+    /// Safe: it changes nothing.
+    async fn replicated(&self, key: &Key, ticket: Ticket, wanted: u32) -> Result<u32> {
+        let _ = (key, ticket, wanted);
+        Ok(0)
+    }
+
     /// What the store says about leases without being asked.
     fn notices(&self) -> broadcast::Receiver<Notice>;
 

@@ -161,6 +161,14 @@ impl Store for PrefixStore {
         self.inner.notices()
     }
 
+    fn has_replicas(&self) -> bool {
+        self.inner.has_replicas()
+    }
+
+    async fn replicated(&self, key: &Key, ticket: Ticket, wanted: u32) -> Result<u32> {
+        self.up(self.inner.replicated(&self.down(key)?, ticket, wanted).await)
+    }
+
     fn liveness(&self) -> Result<Option<OwnedFd>> {
         self.inner.liveness()
     }

@@ -6,6 +6,9 @@ use std::str::FromStr;
 
 use crate::error::Error;
 
+/// The schemes of a Redis.
+const REDIS: [&str; 5] = ["redis", "rediss", "redis+unix", "redis-sentinel", "rediss-sentinel"];
+
 /// The URL of a store. Printed, it shows no password.
 ///
 /// | URL | store |
@@ -15,6 +18,7 @@ use crate::error::Error;
 /// | `redis://user:password@host:6379/0` | one Redis or Valkey, here database 0 |
 /// | `rediss://host` | the same over TLS; `?ca=/path.pem` for a CA of your own, `&cert=` and `&key=` for a client certificate |
 /// | `redis+unix:///path?db=0&user=...&pass=...` | the same over a socket of this machine |
+/// | `redis-sentinel://user:password@h1:26379,h2,h3/NAME/0` | the primary that Sentinels name, and the next one after a failover; `rediss-sentinel://` over TLS; `?sentinel_user=` and `&sentinel_password=` for the Sentinels' own login |
 /// | any of these with `?boot_guard=30s` | the same with a [boot guard](super::redis::RedisOptions::boot_guard) |
 ///
 /// ```
@@ -32,8 +36,8 @@ pub enum StoreUrl {
     Local(Option<PathBuf>),
     /// `memory:`: inside one process.
     Memory,
-    /// `redis://`, `rediss://`, `redis+unix://`: one Redis or Valkey, or the primary among several nodes. The
-    /// whole URL, secrets included.
+    /// `redis://`, `rediss://`, `redis+unix://`: one Redis or Valkey, or the primary among several nodes;
+    /// `redis-sentinel://`, `rediss-sentinel://`: the one that Sentinels name. The whole URL, secrets included.
     Redis(String),
 }
 
@@ -56,9 +60,9 @@ impl FromStr for StoreUrl {
             "local" => bad("a local store's path is absolute: local:/path"),
             "memory" if rest.is_empty() => Ok(StoreUrl::Memory),
             "memory" => bad("a memory store has no path"),
-            "redis" | "rediss" | "redis+unix" if rest.starts_with("//") => Ok(StoreUrl::Redis(url.into())),
-            "redis" | "rediss" | "redis+unix" => bad("// is missing after the scheme"),
-            _ => bad("unknown scheme"),
+            scheme if !REDIS.contains(&scheme) => bad("unknown scheme"),
+            _ if rest.starts_with("//") => Ok(StoreUrl::Redis(url.into())),
+            _ => bad("// is missing after the scheme"),
         }
     }
 }
@@ -136,6 +140,10 @@ mod tests {
             ("redis://u:geheim@h1/0,redis://u:geheim@h2/0", "redis://u:***@h2/0"),
             ("redis://h1,u:geheim@h2?ca=/a@b.pem", "redis://h1,u:***@h2"),
             ("redis+unix:///run/redis.sock?db=1&user=u&pass=geheim", "redis+unix:///run/redis.sock"),
+            (
+                "redis-sentinel://u:geheim@h1,h2/main?sentinel_password=geheim",
+                "redis-sentinel://u:***@h1,h2/main",
+            ),
         ] {
             let parsed: StoreUrl = url.parse().unwrap();
             assert_eq!(parsed.to_string(), shown);

@@ -375,6 +375,14 @@ impl Store for FaultyStore {
         self.inner.leases_end_with_sessions()
     }
 
+    fn has_replicas(&self) -> bool {
+        self.inner.has_replicas()
+    }
+
+    async fn replicated(&self, key: &Key, ticket: Ticket, wanted: u32) -> Result<u32> {
+        self.inner.replicated(key, ticket, wanted).await
+    }
+
     fn liveness(&self) -> Result<Option<OwnedFd>> {
         self.inner.liveness()
     }

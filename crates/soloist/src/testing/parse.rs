@@ -73,6 +73,18 @@ pub const TARGETS: &[Target] = &[
         covers: &["store/redis/address.rs"],
     },
     Target {
+        name: "sentinel_url",
+        run: redis::sentinel::parse::url,
+        seeds: redis::sentinel::parse::url_seeds,
+        covers: &["store/redis/sentinel/url.rs"],
+    },
+    Target {
+        name: "sentinel_answer",
+        run: redis::sentinel::parse::answer,
+        seeds: redis::sentinel::parse::answer_seeds,
+        covers: &["store/redis/sentinel/ask.rs"],
+    },
+    Target {
         name: "redis_stored",
         run: redis::parse::stored,
         seeds: redis::parse::stored_seeds,

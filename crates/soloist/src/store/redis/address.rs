@@ -40,7 +40,7 @@ fn each_host(url: &str) -> Result<Vec<String>> {
 }
 
 /// The client of one host of `whole`.
-fn client(url: &str, whole: &str) -> Result<Client> {
+pub(super) fn client(url: &str, whole: &str) -> Result<Client> {
     let bad = |why: String| Error::BadUrl { url: redact(whole), why };
     let form = "it is not of the form redis://[user:password@]host[:port][,host[:port]...][/db]; write special letters as %XX";
     let parsed = redis::parse_redis_url(url).ok_or_else(|| bad(form.into()))?;

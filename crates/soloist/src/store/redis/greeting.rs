@@ -18,18 +18,18 @@ pub(super) struct Failed {
 }
 
 impl Failed {
-    fn unavailable(store: &str, why: String) -> Self {
+    pub(super) fn unavailable(store: &str, why: String) -> Self {
         Failed { error: Error::Unavailable { store: store.to_owned(), why }, kind: Kind::Away }
     }
 
-    fn refused(store: &str, No { kind, why, hint }: No) -> Self {
+    pub(super) fn refused(store: &str, No { kind, why, hint }: No) -> Self {
         Failed { error: Error::Refused { store: store.to_owned(), why, hint }, kind }
     }
 
-    /// Why none of several nodes serves. As long as one may do so later, this is an outage.
-    pub(super) fn none(store: &str, nodes: &[(String, Failed)]) -> Self {
+    /// Why none of several serves. As long as one may do so later, this is an outage.
+    pub(super) fn none(store: &str, what: &str, nodes: &[(String, Failed)]) -> Self {
         let told: Vec<_> = nodes.iter().map(|(node, failed)| format!("{node}: {}", failed.why())).collect();
-        let why = format!("none of its nodes is a primary that takes writes: {}", told.join("; "));
+        let why = format!("{what}: {}", told.join("; "));
         match nodes.last() {
             Some((_, Failed { kind: Kind::Never, error: Error::Refused { hint, .. } }))
                 if nodes.iter().all(|(_, failed)| failed.kind == Kind::Never) =>
@@ -51,6 +51,14 @@ impl Failed {
             error => error,
         };
         Failed { error, kind }
+    }
+
+    /// The same, where another node may be the primary soon: an outage, unless no waiting helps.
+    pub(super) fn away(self) -> Self {
+        match (self.kind, self.error) {
+            (Kind::NotNow, Error::Refused { store, why, .. }) => Failed::unavailable(&store, why),
+            (kind, error) => Failed { kind, error },
+        }
     }
 
     /// In the server's words, without whose they are.
@@ -87,7 +95,7 @@ pub(super) fn failed(error: &RedisError, store: &str) -> Failed {
 
 /// Nobody answered in time.
 pub(super) fn silent(limit: Duration, store: &str) -> Failed {
-    let tls = if store.starts_with("rediss:") { "; does this port speak TLS?" } else { "" };
+    let tls = if store.starts_with("rediss") { "; does this port speak TLS?" } else { "" };
     Failed::unavailable(store, format!("no answer within {limit:?}{tls}"))
 }
 
@@ -108,7 +116,11 @@ pub(super) async fn greet(connection: &mut MultiplexedConnection, store: &str) -
         return Err(refused(Kind::Never, format!("it is version {version:?}"), OLD));
     }
     if field("mode").as_deref() == Some("sentinel") {
-        return Err(refused(Kind::Never, "it is a Sentinel".into(), "name the primary that it watches"));
+        return Err(refused(
+            Kind::Never,
+            "it is a Sentinel".into(),
+            "name it as redis-sentinel://host:26379/NAME, or name the primary that it watches",
+        ));
     }
     if field("role").as_deref() == Some("replica") {
         let why = "READONLY it is a replica".into();

@@ -131,6 +131,12 @@ impl Link {
             // No answer in time, or a lost connection: unknown. Asking again with the same ticket is the
             // same request.
             let error = match timeout(limit, run(connection, one)).await {
+                // It was answered by a server that was not the primary any more: the next one may not know of it.
+                Ok(Ok(_)) if self.seat.is_deposed(generation) => {
+                    let why = "it was answered by an old primary".to_owned();
+                    unsure = Some(why.clone());
+                    self.seat.unavailable(why)
+                }
                 Ok(Ok(value)) => return Ok(Answered { value, sent, unsure }),
                 Err(_) => {
                     let why = format!("no answer within {limit:?}");
@@ -180,6 +186,9 @@ impl Link {
     pub(super) fn close(&self) {
         if let Some(keeper) = self.keeper.get() {
             keeper.abort();
+        }
+        if self.beside.is_none() {
+            self.seat.nodes().close();
         }
         self.seat.close();
     }
@@ -231,7 +240,7 @@ async fn keep_up(seat: Seat, clock: Arc<ServerClock>, hub: Arc<Hub>) {
     while down(&seat).await {
         let mut backoff = Backoff::new();
         loop {
-            backoff.pause().await;
+            seat.nodes().pause(&mut backoff).await;
             match seat.nodes().again().await {
                 Ok((node, connection)) => {
                     generation += 1;
@@ -279,7 +288,8 @@ async fn keep_up_beside(seat: Seat, verbs: Seat) {
                     biased;
                     _ = lost => {}
                     () = moved(&verbs, &mut moves, node) => {
-                        seat.lost(generation, seat.unavailable("the verbs go to another node".into()));
+                        let why = "another node is the primary now";
+                        seat.depose((generation, node), seat.unavailable(why.into()));
                     }
                 }
             }
@@ -292,13 +302,14 @@ async fn keep_up_beside(seat: Seat, verbs: Seat) {
     }
 }
 
-/// Returns when the verbs have moved to another node than this.
+/// Returns when the verbs have moved to another node than this, or left it since it is not the primary any more.
 async fn moved(verbs: &Seat, moves: &mut watch::Receiver<State>, from: usize) {
     loop {
         if moves.changed().await.is_err() {
             pending().await // the store is being dropped, and this task with it
         }
-        if verbs.at(&moves.borrow_and_update()).is_some_and(|node| node != from) {
+        let state = moves.borrow_and_update();
+        if verbs.at(&state).is_some_and(|node| node != from) || verbs.has_left(&state, from) {
             return;
         }
     }
@@ -315,7 +326,7 @@ async fn down(seat: &Seat) -> bool {
     let deposed = async {
         match current {
             Some((generation, node, connection)) if seat.nodes().several() => {
-                (generation, seat.nodes().deposed(node, connection).await)
+                ((generation, node), seat.nodes().deposed(node, connection).await)
             }
             _ => pending().await,
         }
@@ -323,8 +334,8 @@ async fn down(seat: &Seat) -> bool {
     tokio::select! {
         biased;
         down = async { states.wait_for(|state| matches!(state, State::Down { .. })).await.is_ok() } => down,
-        (generation, why) = deposed => {
-            seat.lost(generation, seat.unavailable(why));
+        (old, why) = deposed => {
+            seat.depose(old, seat.unavailable(why));
             true
         }
     }

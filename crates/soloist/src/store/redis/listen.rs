@@ -138,8 +138,9 @@ impl Ear {
     async fn open(&self) -> Result<(usize, PubSub), Failed> {
         let (store, limit) = (&self.seat.nodes().store, self.options().connect_timeout);
         let node = self.seat.node().await;
+        let client = self.seat.nodes().client(node)?;
         let opening = async {
-            let mut pubsub = self.seat.nodes().client(node).get_async_pubsub().await?;
+            let mut pubsub = client.get_async_pubsub().await?;
             pubsub.subscribe(keys::channel(self.session)).await?;
             if self.watching {
                 pubsub.subscribe(keys::EVENTS).await?;

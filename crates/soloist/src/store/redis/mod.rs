@@ -17,8 +17,10 @@ mod options;
 mod pack;
 #[cfg(feature = "testing")]
 pub(crate) mod parse;
+mod replicas;
 mod scripts;
 mod seat;
+pub(crate) mod sentinel;
 mod server_clock;
 mod trouble;
 
@@ -36,6 +38,7 @@ use tokio::sync::broadcast::error::RecvError;
 use self::keys::KeyNames;
 use self::link::{Answered, Link};
 use self::listen::Listener;
+use self::replicas::{Replicas, Wanted};
 use self::scripts::Scripts;
 use self::server_clock::ServerClock;
 use super::hub::{Hub, LastPlace};
@@ -90,6 +93,7 @@ pub struct RedisStore {
     aside: Arc<Link>,
     listener: Arc<Listener>,
     scripts: Arc<Scripts>,
+    replicas: Arc<Replicas>,
     options: RedisOptions,
     /// Whether a test drives the clock; then all keys share one shard and its counter too.
     driven: bool,
@@ -122,6 +126,7 @@ impl RedisStore {
             aside: Arc::clone(&self.aside),
             listener: Arc::clone(&self.listener),
             scripts: Arc::clone(&self.scripts),
+            replicas: Arc::clone(&self.replicas),
             options: self.options.clone(),
             driven: self.driven,
         }
@@ -370,6 +375,17 @@ impl Store for RedisStore {
         self.options.boot_guard
     }
 
+    fn has_replicas(&self) -> bool {
+        true
+    }
+
+    async fn replicated(&self, key: &Key, ticket: Ticket, wanted: u32) -> Result<u32> {
+        let names = self.names(key);
+        let wanted = Wanted { lease: &names.lease, ticket, replicas: wanted };
+        let have = self.replicas.have(self.link.seat(), &wanted).await?;
+        have.ok_or_else(|| Error::NotHeld { key: key.clone(), holder: None })
+    }
+
     fn notices(&self) -> broadcast::Receiver<Notice> {
         self.hub.notices()
     }
@@ -391,6 +407,7 @@ impl Store for RedisStore {
         self.stop_waiting().await;
         self.link.close();
         self.aside.close();
+        self.replicas.close();
         self.listener.end(self.options.response_timeout).await;
     }
 }

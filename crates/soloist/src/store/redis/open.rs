@@ -6,8 +6,10 @@ use tokio::sync::broadcast;
 
 use super::link::Link;
 use super::listen::{EVENTS_KEPT, Listener};
-use super::nodes::Nodes;
+use super::nodes::{Finder, Nodes};
+use super::replicas::Replicas;
 use super::scripts::{ScriptClock, Scripts};
+use super::sentinel::Sentinels;
 use super::server_clock::ServerClock;
 use super::{RedisOptions, RedisStore, address, examine, keys};
 #[cfg(doc)]
@@ -28,6 +30,11 @@ impl RedisStore {
     /// did not get from the old one is lost, and told to its holder. Two that call themselves primary at the
     /// same time, as after a cut in the network, are both believed, each by the clients that are at it: have the
     /// old one refuse writes when it is cut off (`min-replicas-to-write 1`), and check the fencing token.
+    ///
+    /// `redis-sentinel://user:password@h1:26379,h2,h3/NAME/0` and `rediss-sentinel://` (TLS for all of them; `&sentinel_tls=off`
+    /// for the servers only) name Sentinels, in place of servers, and what they call the primary. All are asked, the newest
+    /// answer counts, and when one says that the primary has changed, that is left at once though it may still take
+    /// writes. `?sentinel_user=` and `&sentinel_password=` are the Sentinels' own login.
     ///
     /// `?boot_guard=30s` sets [`RedisOptions::boot_guard`].
     ///
@@ -79,7 +86,11 @@ impl RedisStore {
     pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self> {
         let guard = address::boot_guard(url)?.or(options.boot_guard);
         let options = RedisOptions { boot_guard: guard, ..options };
-        Self::open(address::clients(url)?, redact(url), options, ScriptClock::Servers).await
+        let finder = match Sentinels::of(url, redact(url).into(), options.clone())? {
+            Some(sentinels) => Finder::Sentinels(Box::new(sentinels)),
+            None => Finder::Hosts(address::clients(url)?),
+        };
+        Self::open(finder, redact(url), options, ScriptClock::Servers).await
     }
 
     /// Connects as a client of the caller's does: same server, same user, same certificates. The store has
@@ -108,19 +119,19 @@ impl RedisStore {
     /// ```
     pub async fn from_client(client: &redis::Client, options: RedisOptions) -> Result<Self> {
         let name = address::name(client.get_connection_info());
-        Self::open(vec![address::adapted(client)?], name, options, ScriptClock::Servers).await
+        Self::open(Finder::Hosts(vec![address::adapted(client)?]), name, options, ScriptClock::Servers).await
     }
 
     /// For tests: a store whose clock stands still, at 0 until it is [set](RedisStore::set_clock).
     #[doc(hidden)]
     pub async fn connect_driven(url: &str, options: RedisOptions) -> Result<Self> {
-        Self::open(address::clients(url)?, redact(url), options, ScriptClock::Driven).await
+        Self::open(Finder::Hosts(address::clients(url)?), redact(url), options, ScriptClock::Driven).await
     }
 
     /// For tests: a store on a server whose clock is [set](RedisStore::shift_clock), by so many microseconds.
     #[doc(hidden)]
     pub async fn connect_shifted(url: &str, options: RedisOptions) -> Result<Self> {
-        Self::open(address::clients(url)?, redact(url), options, ScriptClock::Shifted).await
+        Self::open(Finder::Hosts(address::clients(url)?), redact(url), options, ScriptClock::Shifted).await
     }
 
     /// For tests: sets the clock of all driven stores on this server.
@@ -139,15 +150,10 @@ impl RedisStore {
         self.link.command(&set).await.map(drop)
     }
 
-    async fn open(
-        clients: Vec<redis::Client>,
-        name: String,
-        options: RedisOptions,
-        by: ScriptClock,
-    ) -> Result<Self> {
+    async fn open(finder: Finder, name: String, options: RedisOptions, by: ScriptClock) -> Result<Self> {
         let (name, driven): (Arc<str>, _) = (name.into(), by == ScriptClock::Driven);
         let (session, hub) = (Session::mint(), Arc::new(Hub::new()));
-        let nodes = Nodes::new(Arc::clone(&name), clients, options.clone());
+        let nodes = Nodes::new(Arc::clone(&name), finder, options.clone());
         let events = broadcast::Sender::new(EVENTS_KEPT);
         let clock = ServerClock::new(Arc::clone(&name), Arc::clone(&hub), &events, by);
         let link = Link::connect(Arc::new(nodes), Arc::new(clock), Arc::clone(&hub)).await?;
@@ -161,6 +167,7 @@ impl RedisStore {
         let aside = Arc::new(link.aside());
         let link = Arc::new(link);
         let (listener, scripts) = (Arc::new(listener), Arc::new(Scripts::new(by, guard)));
-        Ok(RedisStore { name, session, hub, link, aside, listener, scripts, options, driven })
+        let replicas = Arc::new(Replicas::new());
+        Ok(RedisStore { name, session, hub, link, aside, listener, scripts, replicas, options, driven })
     }
 }

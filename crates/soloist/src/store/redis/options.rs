@@ -29,6 +29,8 @@ pub struct RedisOptions {
     /// another one after a failover, grants nothing to this client until every lease of before has ended; so does
     /// one that it has not met before. See [`RedisOptions::boot_guard`].
     pub boot_guard: Option<Duration>,
+    /// How long to wait for the replicas that [`Lock::replicas`](crate::Lock::replicas) asks for: 1 s.
+    pub replicas_timeout: Duration,
 }
 
 impl Default for RedisOptions {
@@ -39,6 +41,7 @@ impl Default for RedisOptions {
             give_up: Duration::from_secs(10),
             health_check: Duration::from_secs(3),
             boot_guard: None,
+            replicas_timeout: Duration::from_secs(1),
         }
     }
 }
@@ -62,6 +65,13 @@ impl RedisOptions {
     #[must_use]
     pub fn give_up(mut self, time: Duration) -> Self {
         self.give_up = time;
+        self
+    }
+
+    /// Sets [`RedisOptions::replicas_timeout`].
+    #[must_use]
+    pub fn replicas_timeout(mut self, time: Duration) -> Self {
+        self.replicas_timeout = time;
         self
     }
 

@@ -141,7 +141,7 @@ pub(crate) fn message_seeds() -> Vec<Vec<u8>> {
 }
 
 /// Any answer that a server can give: a tree of lists, numbers and texts, as the bytes say.
-fn tree(bytes: &mut &[u8], depth: usize) -> Value {
+pub(super) fn tree(bytes: &mut &[u8], depth: usize) -> Value {
     let mut take = |len: usize| {
         let (front, rest) = bytes.split_at(len.min(bytes.len()));
         *bytes = rest;
@@ -172,7 +172,7 @@ fn tree(bytes: &mut &[u8], depth: usize) -> Value {
 }
 
 /// The bytes of a tree.
-fn of_tree(value: &Value) -> Vec<u8> {
+pub(super) fn of_tree(value: &Value) -> Vec<u8> {
     match value {
         Value::Array(list) => {
             let head = vec![0, list.len() as u8];

@@ -4,6 +4,7 @@
 //! a wake-up among its own connections only, so whoever heard elsewhere would be passed over as dead.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use redis::aio::MultiplexedConnection;
 use tokio::sync::watch;
@@ -35,19 +36,34 @@ pub(super) struct Seat {
     /// What the connection carries, as it is logged.
     pub(super) carries: &'static str,
     state: watch::Sender<State>,
+    /// The last connection of which it is known that its node was not the primary any more.
+    deposed: Arc<AtomicU64>,
+    /// At which node that was.
+    deposed_at: Arc<AtomicUsize>,
+}
+
+/// No node has this number.
+fn nowhere() -> Arc<AtomicUsize> {
+    Arc::new(AtomicUsize::new(usize::MAX))
 }
 
 impl Seat {
     pub(super) fn new(nodes: Arc<Nodes>, (node, connection): Found) -> Self {
         let state = watch::Sender::new(State::Up { generation: 1, node, connection });
-        Seat { nodes, carries: "verbs", state }
+        Seat { nodes, carries: "verbs", state, deposed: Arc::default(), deposed_at: nowhere() }
     }
 
     /// A seat beside this one, for renewals: nothing is open yet.
     pub(super) fn beside(&self) -> Self {
         let error = self.unavailable("it was not connected yet".into());
         let state = watch::Sender::new(State::Down { error, told: false });
-        Seat { nodes: Arc::clone(&self.nodes), carries: "renewals", state }
+        Seat {
+            nodes: Arc::clone(&self.nodes),
+            carries: "renewals",
+            state,
+            deposed: Arc::default(),
+            deposed_at: nowhere(),
+        }
     }
 
     /// Whether the connection is ended for good.
@@ -85,9 +101,34 @@ impl Seat {
         }
     }
 
+    /// Which connection is up, and at which node it is.
+    pub(super) fn here(&self) -> Option<(u64, usize)> {
+        match &*self.state.borrow() {
+            State::Up { generation, node, .. } => Some((*generation, *node)),
+            _ => None,
+        }
+    }
+
     /// Drops a connection. One that owes a reply is never used again.
     pub(super) fn lost(&self, broken: u64, error: Error) -> Error {
         self.leave(error, |state| matches!(state, State::Up { generation, .. } if *generation == broken))
+    }
+
+    /// Drops a connection whose node is not the primary any more. What it still answers does not count.
+    pub(super) fn depose(&self, (old, node): (u64, usize), error: Error) {
+        self.deposed_at.store(node, Ordering::Release);
+        self.deposed.fetch_max(old, Ordering::AcqRel);
+        self.lost(old, error);
+    }
+
+    /// Whether the node of a connection is known not to be the primary any more. So are those before it.
+    pub(super) fn is_deposed(&self, generation: u64) -> bool {
+        generation <= self.deposed.load(Ordering::Acquire)
+    }
+
+    /// Whether the connection is lost because its node, this one, is not the primary any more.
+    pub(super) fn has_left(&self, state: &State, node: usize) -> bool {
+        matches!(state, State::Down { .. }) && self.deposed_at.load(Ordering::Acquire) == node
     }
 
     /// Has the primary looked for anew, where there are several nodes: the connection that hears was lost at this

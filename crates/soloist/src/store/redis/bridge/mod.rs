@@ -254,6 +254,14 @@ impl Store for BridgeStore {
         self.inner.longest_ttl()
     }
 
+    fn has_replicas(&self) -> bool {
+        self.inner.has_replicas()
+    }
+
+    async fn replicated(&self, key: &Key, ticket: Ticket, wanted: u32) -> Result<u32> {
+        self.inner.replicated(key, ticket, wanted).await
+    }
+
     fn notices(&self) -> broadcast::Receiver<Notice> {
         self.inner.notices()
     }

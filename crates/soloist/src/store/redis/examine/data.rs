@@ -116,7 +116,7 @@ pub(super) fn role(info: &Info, several: bool) -> Vec<Finding> {
             "sentinel",
             "it is a Sentinel".into(),
             "it keeps no data",
-            "name the primary that it watches, and its replicas: redis://h1,h2,h3",
+            "name it as redis-sentinel://host:26379/NAME, NAME being what it calls the primary",
         ),
         Some("cluster") => find(
             Level::Error,

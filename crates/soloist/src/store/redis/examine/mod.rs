@@ -38,7 +38,7 @@ struct Seen {
 /// Examines every server of a store.
 pub(super) async fn examine(nodes: &Nodes, ttl: Duration) -> Result<Vec<Finding>> {
     let (mut seen, mut findings, mut last) = (Vec::new(), Vec::new(), None);
-    for node in 0..nodes.count() {
+    for node in nodes.known() {
         let address = nodes.address(node);
         match examine_one(nodes, node, ttl).await {
             Ok(one) => seen.push(one),
@@ -99,7 +99,8 @@ impl Asked {
 }
 
 async fn examine_one(nodes: &Nodes, node: usize, ttl: Duration) -> Result<Seen> {
-    let (address, client, options) = (nodes.address(node), nodes.client(node), &nodes.options);
+    let (address, options) = (nodes.address(node), &nodes.options);
+    let client = &nodes.client(node).map_err(|failed| failed.error)?;
     let silent = || {
         let why = format!("{address}: no answer within {:?}", options.response_timeout);
         Error::Unavailable { store: nodes.store.to_string(), why }

@@ -1,0 +1,166 @@
+//! Waiting until replicas have a lease.
+//!
+//! `WAIT` counts who has everything that its own connection wrote, and that connection can do nothing else meanwhile. So
+//! it has connections of its own, and not that of the verbs. The grant itself may have been written by any connection,
+//! as by that of whoever handed the key over; so the lease is written once more, as it is, before the `WAIT`. A
+//! replica gets what its primary writes in one order, and this write comes after the grant: whoever has it has the grant.
+//!
+//! Invariant: that write is done only if the lease is still there. After a failover the server is another, and all
+//! of its replicas may have everything but this lease.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, RedisResult, Value};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+
+use super::backoff::Backoff;
+use super::scripts::Verb;
+use super::seat::Seat;
+use super::trouble::{Kind, No, Trouble};
+use crate::error::{Error, Result};
+use crate::name::Ticket;
+
+/// So many may wait at the same time; the others wait until these are done.
+const CONNECTIONS: usize = 8;
+
+const RIGHT: &str = "replicas(n) needs one right more: ACL SETUSER name +wait";
+
+/// The connections that wait for replicas. There are none until somebody wants them.
+#[derive(Debug)]
+pub(super) struct Replicas {
+    mark: Verb,
+    room: Semaphore,
+    /// Those that wait for nothing now, and which connection of the verbs they were made beside.
+    idle: Mutex<Vec<(u64, MultiplexedConnection)>>,
+}
+
+/// Whose lease is to be at how many replicas.
+pub(super) struct Wanted<'a> {
+    /// The lease's name at the server.
+    pub(super) lease: &'a str,
+    pub(super) ticket: Ticket,
+    pub(super) replicas: u32,
+}
+
+/// Why there is no answer.
+enum Failed {
+    /// Asking again may help.
+    Away(String),
+    Never(No),
+}
+
+impl Replicas {
+    pub(super) fn new() -> Self {
+        let mark = Verb::alone(include_str!("lua/mark.lua"));
+        Replicas { mark, room: Semaphore::new(CONNECTIONS), idle: Mutex::default() }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<(u64, MultiplexedConnection)>> {
+        // Nothing panics while it is held, and it is whole at every step.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes the connections that nobody uses.
+    pub(super) fn close(&self) {
+        self.room.close();
+        self.idle().clear();
+    }
+
+    /// How many replicas have a lease, waiting for them for a while; `None` if there is no such lease. Cancel safe:
+    /// a connection that owes an answer is not used again.
+    pub(super) async fn have(&self, seat: &Seat, wanted: &Wanted<'_>) -> Result<Option<u32>> {
+        let _room = self.room.acquire().await.map_err(|_| Error::Closed)?;
+        let give_up = Instant::now() + seat.nodes().options.give_up;
+        let mut backoff = Backoff::new();
+        loop {
+            let why = match self.ask(seat, wanted, give_up).await? {
+                Ok(have) => return Ok(have),
+                Err(Failed::Never(no)) => return Err(seat.refused(no.why, no.hint)),
+                Err(Failed::Away(why)) => why,
+            };
+            if Instant::now() >= give_up {
+                return Err(seat.unavailable(why));
+            }
+            backoff.pause().await;
+        }
+    }
+
+    async fn ask(
+        &self,
+        seat: &Seat,
+        wanted: &Wanted<'_>,
+        give_up: Instant,
+    ) -> Result<Result<Option<u32>, Failed>> {
+        seat.up(give_up).await?;
+        let Some((generation, node)) = seat.here() else {
+            return Ok(Err(Failed::Away("the connection was lost".into())));
+        };
+        let idle = {
+            let mut idle = self.idle();
+            // Others are at a node that may not be the primary any more.
+            idle.retain(|(made, _)| *made == generation);
+            idle.pop()
+        };
+        let connection = match idle {
+            Some((_, connection)) => connection,
+            None => match seat.nodes().dial(node).await {
+                Ok(connection) => connection,
+                Err(failed) => return Ok(Err(Failed::Away(failed.why()))),
+            },
+        };
+        let have = self.count(seat, wanted, connection.clone()).await;
+        // An old primary has replicas, too, for a while.
+        if seat.is_deposed(generation) {
+            return Ok(Err(Failed::Away("another node is the primary now".into())));
+        }
+        if have.is_ok() {
+            self.idle().push((generation, connection));
+        }
+        Ok(have)
+    }
+
+    async fn count(
+        &self,
+        seat: &Seat,
+        wanted: &Wanted<'_>,
+        mut connection: MultiplexedConnection,
+    ) -> Result<Option<u32>, Failed> {
+        let options = &seat.nodes().options;
+        let silent = |limit| Failed::Away(format!("no answer within {limit:?}"));
+        let (limit, wait) = (options.response_timeout, options.replicas_timeout);
+        let marked = timeout(limit, self.mark(wanted, &mut connection)).await;
+        if marked.map_err(|_| silent(limit))?.map_err(|error| failed(&error))? != Value::Int(1) {
+            return Ok(None);
+        }
+        let mut cmd = redis::cmd("WAIT");
+        // It takes whole milliseconds, and 0 is for ever.
+        cmd.arg(wanted.replicas).arg(wait.as_millis().max(1).to_string());
+        let limit = limit + wait;
+        let counted = timeout(limit, cmd.query_async::<u32>(&mut connection)).await;
+        counted.map_err(|_| silent(limit))?.map_err(|error| failed(&error)).map(Some)
+    }
+
+    async fn mark(&self, wanted: &Wanted<'_>, connection: &mut MultiplexedConnection) -> RedisResult<Value> {
+        let build = |mut cmd: Cmd| {
+            cmd.arg(1).arg(wanted.lease).arg(wanted.ticket.as_u128().to_be_bytes().as_slice());
+            cmd
+        };
+        match build(self.mark.by_hash()).query_async(connection).await {
+            Err(error) if Trouble::of(&error) == Trouble::NoScript => {
+                build(self.mark.by_source()).query_async(connection).await
+            }
+            answer => answer,
+        }
+    }
+}
+
+fn failed(error: &redis::RedisError) -> Failed {
+    match Trouble::of(error) {
+        Trouble::No(no) if no.why.starts_with("NOPERM") => Failed::Never(No { hint: RIGHT, ..no }),
+        Trouble::No(no) if no.kind == Kind::Never => Failed::Never(no),
+        Trouble::No(No { why, .. }) | Trouble::Lost(why) => Failed::Away(why),
+        _ => Failed::Away(error.to_string()),
+    }
+}
