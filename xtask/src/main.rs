@@ -1,6 +1,7 @@
 //! Every chore of this repository, as `cargo xtask NAME`.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod demo;
 mod fuzz;
 mod install;
@@ -18,6 +19,7 @@ cargo xtask CHORE
   test    install what the tests need, then check the formatting, the lints, the docs and all tests
   ci      the same
   demo    the main job: one result for twenty processes, one lock for twenty more
+  bench   what everything costs, beside the least that this machine does; `bench --help` says more
   soak    the long runs of the tests (SOLOIST_SOAK=1), in release mode; with --minutes N [--seed S] the
           simulation, a real server and the local store for so long, from that seed on
   fuzz    [--seconds N] [TARGET...]: everything that parses, led by coverage; see fuzz/README.md
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
                 return ExitCode::from(2);
             }
         },
+        "bench" => enter_root().and_then(|()| bench::bench(&std::env::args().skip(2).collect::<Vec<_>>())),
         "demo" => enter_root().and_then(|()| demo::demo()),
         "fuzz" => enter_root().and_then(|()| fuzz::fuzz(&std::env::args().skip(2).collect::<Vec<_>>())),
         "help" | "-h" | "--help" => {
@@ -76,7 +79,7 @@ fn test() -> Result<(), Failure> {
         .args(["--workspace", "--no-deps", "--all-features"])
         .env("RUSTDOCFLAGS", strict)
         .run()?;
-    // Examples and benches are built too: what is shown must at least compile.
+    // Examples are built too: what is shown must at least compile.
     Step::cargo("test").args(["--workspace", "--all-targets", "--no-run"]).run()?;
     // Plain `cargo test`, whose closing lines others read; it runs the examples in the docs as well.
     Step::cargo("test").args(["--workspace"]).run()
