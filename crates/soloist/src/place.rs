@@ -138,8 +138,10 @@ impl Place {
 
     /// Asks, and waits if that is the answer.
     async fn answered(&mut self) -> Result<Reply> {
-        let reply = self.store.acquire(&self.request).await?;
-        self.unanswered = false;
+        let reply = self.store.acquire(&self.request).await;
+        // A no is an answer, too: then nothing is carried out later.
+        self.unanswered = matches!(reply, Err(Error::Unavailable { .. }));
+        let reply = reply?;
         let Answer::Queued(queued) = &reply.answer else { return Ok(reply) };
         if !self.in_line {
             observe::waiting_in_line(&self.request, queued);
@@ -159,7 +161,6 @@ impl Place {
             let reply = match self.answered().await {
                 // A place in line, if there still is one, is kept meanwhile.
                 Err(Error::Guarded { left, .. }) if self.request.mode == Mode::Line => {
-                    self.unanswered = false;
                     observe::not_granted_yet(&self.request, self.store.name(), left);
                     self.guarded = Some(Moment::now().after(left));
                     tokio::time::sleep(left.max(SHORTEST_GUARD)).await;
@@ -195,7 +196,7 @@ impl Place {
                     return Ok(Served::Busy(holding));
                 }
                 Answer::Full { holding, waiting } => {
-                    self.asked = false;
+                    self.settled();
                     return Err(Error::LineFull {
                         key: self.request.key.clone(),
                         waiting,

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use soloist::store::memory::MemoryStore;
+use soloist::testing::{Fault, FaultyStore, Verb};
 use soloist::{Client, Error, Store};
 
 use crate::fleet::{soon, until};
@@ -52,4 +54,24 @@ async fn nothing_is_sent_after_the_end_of_its_client() {
     soon(client.close()).await;
     assert!(matches!(soon(asking).await, Err(Error::Closed)));
     assert!(!store.is_asked());
+}
+
+#[tokio::test]
+async fn who_was_answered_no_is_not_waited_for_at_the_end() {
+    let root = MemoryStore::new();
+    let other = Client::builder().store(Arc::new(root.peer())).unwrap();
+    let store = Arc::new(FaultyStore::new(Arc::new(root)));
+    // It settles late: a request may be carried out for so long after it was given up.
+    store.plan(Verb::Touch, Fault::Straggles(Duration::from_secs(3600)));
+    assert!(store.settles() >= Duration::from_secs(3600));
+    let client = Client::builder().store(Arc::clone(&store) as Arc<dyn Store>).unwrap();
+    let held = other.lock("full").await.unwrap();
+    let full = client.lock("full").max_waiting(0).await;
+    assert!(matches!(full, Err(Error::LineFull { .. })), "{full:?}");
+    assert!(client.try_lock("full").await.unwrap().is_none());
+    store.plan(Verb::Acquire, Fault::Refused);
+    let refused = client.lock("refused").await;
+    assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
+    soon(client.close()).await;
+    drop(held);
 }
