@@ -303,7 +303,8 @@ impl Client {
     /// its token.
     ///
     /// # Errors
-    /// [`Error::NotHeld`] when it has ended, [`Error::Unknown`] when no answer came, or the store's.
+    /// [`Error::NotHeld`] when it has ended, [`Error::Unknown`] when no answer came, or the store's. Nobody tries
+    /// again in the background: a detached lease is whoever's has its id.
     ///
     /// # Cancel safety
     /// Dropped in flight, it is not known whether it was carried out; asking again is safe.
