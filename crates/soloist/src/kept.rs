@@ -1,17 +1,19 @@
 //! A lease that is kept: what its owner and the keeper know of it together.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
-
-use tokio::sync::Notify;
 
 use crate::clock::Moment;
 use crate::error::{Error, Loss};
 use crate::name::{FencingToken, Holder, Key, Ticket};
 use crate::observe::{self, Subject};
 use crate::protocol::{Renewal, Ttl, Who};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard, Notify};
+
+#[cfg(soloist_shuttle)]
+pub mod interleavings;
 
 /// How long a sleep may be that has to notice that the machine was suspended: timers stand still meanwhile.
 pub(crate) const SUSPEND_CHECK: Duration = Duration::from_secs(1);
