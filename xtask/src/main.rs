@@ -5,6 +5,8 @@ mod bench;
 mod demo;
 mod fuzz;
 mod install;
+mod interleave;
+mod plants;
 mod soak;
 mod steps;
 
@@ -23,6 +25,9 @@ cargo xtask CHORE
   soak    the long runs of the tests (SOLOIST_SOAK=1), in release mode; with --minutes N [--seed S] the
           simulation, a real server and the local store for so long, from that seed on
   fuzz    [--seconds N] [TARGET...]: everything that parses, led by coverage; see fuzz/README.md
+  interleave
+          [--iterations N] [--seed S]: the library's threads in so many orders; --planted: whether each bug
+          that is put into a copy of it is found
   help    this text
 
 The first failure ends the chore, with the exit code of the command that failed.";
@@ -40,6 +45,10 @@ fn main() -> ExitCode {
         },
         "bench" => enter_root().and_then(|()| bench::bench(&std::env::args().skip(2).collect::<Vec<_>>())),
         "demo" => enter_root().and_then(|()| demo::demo()),
+        "interleave" => {
+            let args: Vec<_> = std::env::args().skip(2).collect();
+            enter_root().and_then(|()| interleave::interleave(&args))
+        }
         "fuzz" => enter_root().and_then(|()| fuzz::fuzz(&std::env::args().skip(2).collect::<Vec<_>>())),
         "help" | "-h" | "--help" => {
             println!("{HELP}");

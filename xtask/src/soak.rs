@@ -29,7 +29,8 @@ impl Soak {
         install::redis_server()?;
         let Some(minutes) = self.minutes else {
             let long = ["--workspace", "--release", "--", "--include-ignored"];
-            return Step::cargo("test").args(long).env("SOLOIST_SOAK", "1").run();
+            Step::cargo("test").args(long).env("SOLOIST_SOAK", "1").run()?;
+            return crate::interleave::long();
         };
         // Fresh seeds each time, unless one is given.
         let now = std::process::id().into();

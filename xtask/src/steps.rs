@@ -68,6 +68,18 @@ impl Step {
     }
 }
 
+impl Step {
+    /// Runs it without a word. Answers whether it failed, which it is meant to.
+    pub(crate) fn fails(mut self) -> Result<bool, Failure> {
+        eprintln!("$ {}", self.shown);
+        let status = self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        match status {
+            Ok(status) => Ok(!status.success()),
+            Err(error) => Err(Failure::own(format!("`{}` could not be started: {error}", self.shown))),
+        }
+    }
+}
+
 /// Whether a program can be started.
 pub(crate) fn has(program: &str, probe: &[&str]) -> bool {
     let quiet = || Stdio::null();

@@ -6,15 +6,17 @@
 //! on without it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::kept::Kept;
 use crate::name::Key;
 use crate::place::Place;
 use crate::protocol::{Outcome, Request};
+use crate::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore, watch};
+
+#[cfg(soloist_shuttle)]
+pub mod interleavings;
 
 /// The flights that callers of this process are on.
 #[derive(Clone, Debug, Default)]

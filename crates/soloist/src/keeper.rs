@@ -20,6 +20,8 @@ use crate::name::Ticket;
 use crate::observe;
 use crate::store::{Notice, Store};
 use book::Book;
+#[cfg(soloist_shuttle)]
+pub use book::interleavings;
 use cleanup::{Stores, clean_up};
 use home::Home;
 use work::{Ended, Work};

@@ -1,17 +1,19 @@
 //! A lease that is kept: what its owner and the keeper know of it together.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
-
-use tokio::sync::Notify;
 
 use crate::clock::Moment;
 use crate::error::{Error, Loss};
 use crate::name::{FencingToken, Holder, Key, Ticket};
 use crate::observe::{self, Subject};
 use crate::protocol::{Renewal, Ttl, Who};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard, Notify};
+
+#[cfg(soloist_shuttle)]
+pub mod interleavings;
 
 /// How long a sleep may be that has to notice that the machine was suspended: timers stand still meanwhile.
 pub(crate) const SUSPEND_CHECK: Duration = Duration::from_secs(1);
@@ -37,17 +39,20 @@ pub(crate) struct Kept {
 struct Life {
     /// What the next renewal asks for.
     ttl: Ttl,
+    /// How often what is asked for was changed, or may have been at the store.
+    changes: u64,
     /// The longest that was ever asked for: the store may still count by it.
     longest: Ttl,
     deadline: Option<Moment>,
     loss: Option<Loss>,
 }
 
-/// A renewal, and the ttl that was asked for when it was made.
+/// A renewal, and what was asked for when it was made.
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) renewal: Renewal,
     ttl: Ttl,
+    changes: u64,
 }
 
 impl Kept {
@@ -59,7 +64,7 @@ impl Kept {
         ttl: Ttl,
         deadline: Option<Moment>,
     ) -> Self {
-        let life = Mutex::new(Life { ttl, longest: ttl, deadline, loss: None });
+        let life = Mutex::new(Life { ttl, changes: 0, longest: ttl, deadline, loss: None });
         let (ending, told) = (AtomicBool::new(false), Notify::new());
         Kept { key, ticket, token, holder, since: Moment::now(), until: None, life, ending, told }
     }
@@ -93,6 +98,7 @@ impl Kept {
     pub(crate) fn set_ttl(&self, ttl: Ttl) {
         let mut life = self.life();
         life.ttl = ttl;
+        life.changes += 1;
         if life.longest.duration().is_some_and(|longest| ttl.duration().is_none_or(|ttl| longest < ttl)) {
             life.longest = ttl;
         }
@@ -111,14 +117,20 @@ impl Kept {
     }
 
     /// A renewal that was sent at `sent` has been confirmed. Answers whether it counts: it does not if another
-    /// ttl was asked for meanwhile, since the store may have carried out either of them last.
+    /// ttl was asked for meanwhile, since the store may have carried out either of them last. Then it is to be
+    /// asked again.
     pub(crate) fn renewed(&self, sent: Moment, asked: &Asked) -> bool {
         let mut life = self.life();
-        let counts = life.ttl == asked.ttl;
+        let counts = life.changes == asked.changes;
+        // From before sending: the store began the ttl no earlier.
+        let end = asked.renewal.ttl.duration().map(|ttl| sent.after(ttl));
         if counts {
-            // From before sending: the store began the ttl no earlier.
-            let end = asked.renewal.ttl.duration().map(|ttl| sent.after(ttl));
             life.deadline = earlier(end, self.until);
+        } else {
+            // Invariant: no deadline is later than the store's, which may count by this one.
+            life.deadline = earlier(life.deadline, end);
+            // And what was under way at the same time may have been carried out before it.
+            life.changes += u64::from(life.ttl != asked.ttl);
         }
         counts
     }
@@ -199,7 +211,10 @@ impl Kept {
 
     /// A renewal, for no longer than the lease may be held.
     pub(crate) fn renewal(&self, detach: bool) -> Asked {
-        let ttl = self.ttl();
+        let (ttl, changes) = {
+            let life = self.life();
+            (life.ttl, life.changes)
+        };
         let left = self.until.map(|until| until.since(Moment::now()).as_micros());
         // At least a microsecond: a ttl of none is none. The lease has ended by itself by then.
         let left = left.map(|left| u64::try_from(left).unwrap_or(u64::MAX).max(1));
@@ -209,7 +224,7 @@ impl Kept {
             ttl: left.map_or(ttl, |left| ttl.at_most(left)),
             detach,
         };
-        Asked { renewal, ttl }
+        Asked { renewal, ttl, changes }
     }
 }
 

@@ -227,7 +227,10 @@ impl Lease {
         let sent = Moment::now();
         match self.store.renew(std::slice::from_ref(&asked.renewal)).await?.pop() {
             Some(Renewed::Renewed { .. }) => {
-                self.kept.renewed(sent, &asked);
+                if !self.kept.renewed(sent, &asked) {
+                    // Another ttl was asked for at the same time: the next answer tells which one stands.
+                    self.keeper.plan_anew(self.kept.ticket);
+                }
                 observe::renewed(self.kept.subject());
             }
             _ => self.kept.lose(Loss::Gone),

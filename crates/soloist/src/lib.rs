@@ -303,6 +303,8 @@
 //! [docs/observing.md]: ../../../docs/observing.md
 //! [docs/protocol.md]: ../../../docs/protocol.md
 #![forbid(unsafe_code)]
+// Unit tests run on real threads: there is nothing of them where a scheduler has its own.
+#![cfg(not(all(test, soloist_shuttle)))]
 
 mod builder;
 mod client;
@@ -312,6 +314,8 @@ mod event;
 mod finding;
 mod flights;
 mod glob;
+#[cfg(soloist_shuttle)]
+pub mod interleavings;
 mod keeper;
 mod kept;
 mod leader;
@@ -327,6 +331,7 @@ pub mod protocol;
 mod random;
 mod replicas;
 pub mod store;
+mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod watch;

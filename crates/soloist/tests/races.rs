@@ -81,6 +81,20 @@ async fn a_shorter_ttl_counts_from_when_it_was_asked_for() {
 }
 
 #[tokio::test]
+async fn a_shorter_ttl_that_is_carried_out_after_a_longer_one_counts() {
+    let (client, store, other) = faulty();
+    let lease = client.lock("k").ttl(MS(60_000)).await.unwrap();
+    // Two tasks change it at once; what was asked for first comes last.
+    store.plan(Verb::Renew, Fault::LateCall(MS(200)));
+    let (shorter, longer) = tokio::join!(lease.renew(MS(1500)), lease.renew(MS(60_000)));
+    store.away(true);
+    shorter.unwrap();
+    longer.unwrap();
+    let _next = soon(async { other.lock("k").await }).await.unwrap();
+    assert!(lease.is_lost(), "somebody else holds it");
+}
+
+#[tokio::test]
 async fn a_late_grant_is_renewed_in_time() {
     let (client, store, _other) = faulty();
     store.plan(Verb::Acquire, Fault::Late(MS(2200)));

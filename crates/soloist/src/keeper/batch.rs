@@ -69,7 +69,7 @@ impl Batch {
         self.leases.len()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, soloist_shuttle))]
     pub(super) fn answered(mut self, answers: Result<Vec<Renewed>>) -> Self {
         self.answers = answers;
         self

@@ -2,11 +2,10 @@
 //! themselves; the keeper is woken only when that is due before it looks again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::batch::Batch;
 use super::cleanup::{Abandoned, Chore};
@@ -15,6 +14,11 @@ use crate::clock::Moment;
 use crate::error::{Error, Loss, Result};
 use crate::kept::{Kept, SUSPEND_CHECK};
 use crate::name::{FencingToken, Ticket};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard, Notify, watch};
+
+#[cfg(soloist_shuttle)]
+pub mod interleavings;
 
 /// How long the keeper sleeps when nothing is held.
 const IDLE: Duration = Duration::from_secs(3600);

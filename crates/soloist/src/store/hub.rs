@@ -1,14 +1,18 @@
 //! Where a store's wake-ups find the task that waits for them.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::broadcast;
 
 use super::Notice;
 use crate::name::{Key, Ticket};
 use crate::protocol::Wake;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, Notify};
+
+#[cfg(soloist_shuttle)]
+pub mod interleavings;
 
 /// The tickets of one session that stand in line, and what they were told.
 #[derive(Debug)]

@@ -4,6 +4,8 @@
 //! [`ClientBuilder::store`](crate::ClientBuilder::store). The rest of this module is for those who write one.
 
 mod hub;
+#[cfg(soloist_shuttle)]
+pub use hub::interleavings;
 pub mod local;
 pub mod memory;
 pub mod prefix;

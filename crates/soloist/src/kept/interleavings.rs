@@ -1,0 +1,112 @@
+//! A lease between its owner, its keeper and a store that carries requests out in an order of its own.
+#![allow(clippy::expect_used)]
+
+use std::sync::Arc;
+
+use shuttle::future::block_on;
+
+use super::*;
+use crate::interleavings::{Thread, ended, holder, key, one_of, thread};
+use crate::sync::pass;
+
+const LONG: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_secs(3);
+
+fn lease(end: Moment) -> Arc<Kept> {
+    let token = FencingToken(1);
+    Arc::new(Kept::new((key(), Ticket::from_u128(1)), token, holder(), Ttl::new(LONG), Some(end)))
+}
+
+/// What the store believes: until when it is held.
+struct Believed(std::sync::Mutex<Moment>);
+
+impl Believed {
+    fn end(&self) -> Moment {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The request arrives, is carried out, and is answered.
+    fn renew(&self, asked: &Asked) {
+        pass();
+        let ttl = asked.renewal.ttl.duration().expect("it ends");
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Moment::now().after(ttl);
+        pass();
+    }
+}
+
+fn time_passes() -> Thread {
+    thread(|| {
+        for _ in 0..3 {
+            pass();
+            crate::clock::driven::sleep(Duration::from_millis(1 + one_of(500)));
+        }
+    })
+}
+
+/// Asks for this ttl, or as the keeper does for the one that counts, and hears the answer.
+fn renews(kept: &Arc<Kept>, store: &Arc<Believed>, ttl: Option<Duration>) -> Thread {
+    let (kept, store) = (Arc::clone(kept), Arc::clone(store));
+    thread(move || {
+        if let Some(ttl) = ttl {
+            kept.set_ttl(Ttl::new(ttl));
+        }
+        let asked = kept.renewal(false);
+        let sent = Moment::now();
+        store.renew(&asked);
+        kept.renewed(sent, &asked);
+    })
+}
+
+/// What a lease believes when all was answered is no later than what the store does.
+fn believes_no_more(ttls: &[Option<Duration>]) {
+    let end = Moment::now().after(LONG);
+    let (kept, store) = (lease(end), Arc::new(Believed(std::sync::Mutex::new(end))));
+    let asking = ttls.iter().map(|ttl| renews(&kept, &store, *ttl));
+    ended(asking.chain([time_passes()]).collect::<Vec<_>>());
+    let (believes, stands) = (kept.deadline().expect("it ends"), store.end());
+    assert!(believes <= stands, "it believes in {believes:?}, and the store in {stands:?}");
+}
+
+/// The keeper renews by the old ttl while the owner asks for a shorter one.
+pub fn a_deadline_is_never_later_than_the_stores() {
+    believes_no_more(&[None, None, Some(SHORT)]);
+}
+
+/// Two threads of the owner change the ttl at once; the store may carry out either request last.
+pub fn nor_is_it_when_two_change_the_ttl() {
+    believes_no_more(&[None, Some(SHORT), Some(LONG)]);
+}
+
+/// The first loss is the one that counts, for all who ask, and all who wait for it hear.
+pub fn a_loss_is_told_once_and_to_all() {
+    let kept = lease(Moment::now().after(LONG));
+    let loses = |loss: Loss| {
+        let kept = Arc::clone(&kept);
+        thread(move || kept.lose(loss))
+    };
+    let hears = || {
+        let kept = Arc::clone(&kept);
+        shuttle::thread::spawn(move || {
+            block_on(kept.told_lost());
+            kept.loss()
+        })
+    };
+    let hearing = [hears(), hears()];
+    ended([loses(Loss::Gone), loses(Loss::Released)]);
+    for heard in hearing {
+        assert_eq!(heard.join().expect("it has not panicked"), kept.told_loss());
+    }
+}
+
+/// A loss that is told during a renewal stands, whatever is confirmed.
+pub fn a_loss_outlives_a_confirmation() {
+    let (kept, lost) = {
+        let kept = lease(Moment::now().after(LONG));
+        (Arc::clone(&kept), kept)
+    };
+    let losing = thread(move || lost.lose(Loss::Gone));
+    let asked = kept.renewal(false);
+    kept.renewed(Moment::now(), &asked);
+    ended([losing]);
+    assert_eq!(kept.loss(), Some(Loss::Gone));
+}

@@ -1,0 +1,135 @@
+//! The same, for the scheduler of the package `interleavings`: it runs one thread at a time and may go on with
+//! another at each of these. Tokio's own are used as they are, and each call of them is one step.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+pub(crate) use shuttle::sync::{Mutex, MutexGuard, atomic};
+pub(crate) use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::futures::Notified;
+
+/// Another thread may go on here.
+pub(crate) fn pass() {
+    atomic::AtomicBool::new(false).load(atomic::Ordering::SeqCst);
+}
+
+/// A future of which each poll is a step.
+#[derive(Debug)]
+pub(crate) struct Stepped<F>(Pin<Box<F>>);
+
+impl<F: Future> Stepped<F> {
+    pub(crate) fn new(future: F) -> Self {
+        Stepped(Box::pin(future))
+    }
+}
+
+impl<F: Future> Future for Stepped<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        pass();
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl Stepped<Notified<'_>> {
+    pub(crate) fn enable(mut self: Pin<&mut Self>) -> bool {
+        pass();
+        self.0.as_mut().enable()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Notify(tokio::sync::Notify);
+
+impl Notify {
+    pub(crate) fn new() -> Self {
+        Notify::default()
+    }
+
+    pub(crate) fn notify_one(&self) {
+        pass();
+        self.0.notify_one();
+    }
+
+    pub(crate) fn notify_waiters(&self) {
+        pass();
+        self.0.notify_waiters();
+    }
+
+    pub(crate) fn notified(&self) -> Stepped<Notified<'_>> {
+        pass();
+        Stepped::new(self.0.notified())
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Semaphore(Arc<tokio::sync::Semaphore>);
+
+impl Semaphore {
+    pub(crate) fn new(permits: usize) -> Self {
+        Semaphore(Arc::new(tokio::sync::Semaphore::new(permits)))
+    }
+
+    pub(crate) async fn acquire_owned(
+        self: Arc<Self>,
+    ) -> Result<OwnedSemaphorePermit, tokio::sync::AcquireError> {
+        Stepped::new(Arc::clone(&self.0).acquire_owned()).await
+    }
+}
+
+pub(crate) mod watch {
+    use tokio::sync::watch;
+    use tokio::sync::watch::Ref;
+    use tokio::sync::watch::error::RecvError;
+
+    use super::{Stepped, pass};
+
+    pub(crate) fn channel<T>(first: T) -> (Sender<T>, Receiver<T>) {
+        let (sender, receiver) = watch::channel(first);
+        (Sender(sender), Receiver(receiver))
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct Sender<T>(watch::Sender<T>);
+
+    impl<T> Sender<T> {
+        pub(crate) fn new(first: T) -> Self {
+            Sender(watch::Sender::new(first))
+        }
+
+        pub(crate) fn subscribe(&self) -> Receiver<T> {
+            pass();
+            Receiver(self.0.subscribe())
+        }
+
+        pub(crate) fn send_replace(&self, next: T) {
+            pass();
+            drop(self.0.send_replace(next));
+        }
+
+        pub(crate) fn borrow(&self) -> Ref<'_, T> {
+            pass();
+            self.0.borrow()
+        }
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct Receiver<T>(watch::Receiver<T>);
+
+    impl<T> Receiver<T> {
+        pub(crate) async fn wait_for(&mut self, is: impl FnMut(&T) -> bool) -> Result<Ref<'_, T>, RecvError> {
+            Stepped::new(self.0.wait_for(is)).await
+        }
+
+        pub(crate) fn borrow_and_update(&mut self) -> Ref<'_, T> {
+            pass();
+            self.0.borrow_and_update()
+        }
+
+        pub(crate) async fn changed(&mut self) -> Result<(), RecvError> {
+            Stepped::new(self.0.changed()).await
+        }
+    }
+}
