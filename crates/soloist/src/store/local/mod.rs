@@ -8,6 +8,8 @@
 //! is noticed at once, not at its ttl; a killed waiter is passed over.
 
 mod boot;
+mod content;
+mod delta;
 mod events;
 mod examine;
 mod fifo;
@@ -17,6 +19,7 @@ mod line;
 pub(crate) mod parse;
 mod peers;
 pub(crate) mod points;
+mod record;
 mod results;
 mod shard;
 mod slot;
