@@ -60,9 +60,9 @@ impl Line {
                 continue;
             }
             // Whoever stands behind a dead waiter watches the one before it.
-            let next = state.queue.range(place..stood.min(state.queue.len()));
+            let mut next = state.queue.range(place..stood.min(state.queue.len()));
             let dead = next.clone().take_while(|waiter| gone(waiter.session)).count();
-            looks.extend(next.skip(dead).next().map(|waiter| (waiter.session, waiter.ticket)));
+            looks.extend(next.nth(dead).map(|waiter| (waiter.session, waiter.ticket)));
             told = place + dead + 1;
         }
         looks
