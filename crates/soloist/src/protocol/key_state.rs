@@ -235,15 +235,6 @@ impl KeyState {
         Queued { place: place as u64 + 1, holding, ahead }
     }
 
-    /// What [`KeyState::acquire`] would answer to a waiter for whom nothing has changed, where it would change
-    /// nothing; `None` where it may. A store that pays for writing looks so first.
-    pub fn stands(&self, request: &Request, step: &Step<'_>) -> Option<Queued> {
-        let held = self.holders.first().filter(|held| !ended(held, step))?;
-        let calm = request.mode == Mode::Line && held.ticket != request.ticket && self.done.is_none();
-        let place = if calm { self.place_of(request.ticket)? } else { return None };
-        Some(self.queued(place, held.holding.clone()))
-    }
-
     fn take_over(&mut self, request: &Request, session: Session, step: &mut Step<'_>) -> Grant {
         let (key, by) = (&request.key, &request.holder);
         self.drop_from_line(key, request.ticket, step);

@@ -96,9 +96,7 @@ impl Delta {
     /// Adds a key whose result was dropped, and nothing else of it changed.
     pub(super) fn drop_result(&mut self, table: &Table, key: Key) {
         let changed = match table.keys.contains_key(&key) {
-            true => {
-                Changed::To { holders: None, done: Some(None), left: Vec::new(), joined: Vec::new() }
-            }
+            true => Changed::To { holders: None, done: Some(None), left: Vec::new(), joined: Vec::new() },
             false => Changed::Idle,
         };
         self.keys.push((key, changed));

@@ -5,9 +5,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use rustix::fs::{Access, AtFlags, FlockOperation, OFlags};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use rustix::fs::StatxFlags;
+use rustix::fs::{Access, AtFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::content::{Content, Found, LEAST_ROOM, SLOT_OFFSET, base_of};
