@@ -90,12 +90,12 @@ async fn thousands_are_served_in_order_in_memory() {
 }
 
 #[tokio::test]
-async fn hundreds_are_served_in_order_on_the_local_store() {
+async fn thousands_are_served_in_order_on_the_local_store() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
     let sessions =
         (0..4).map(|_| Arc::new(LocalStore::open(Some(&path)).unwrap()) as Arc<dyn Store>).collect();
-    all_are_served_in_order("local", sessions, 1_000).await;
+    all_are_served_in_order("local", sessions, 10_000).await;
 }
 
 #[tokio::test]

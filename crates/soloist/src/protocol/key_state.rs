@@ -148,6 +148,7 @@ impl KeyState {
     fn hand_over(&mut self, key: &Key, step: &mut Step<'_>, asker: Option<Ticket>) -> Option<Grant> {
         while self.has_room() {
             let waiter = self.queue.pop_front()?;
+            step.left(key, 0, waiter.session);
             let asks = Some(waiter.ticket) == asker;
             if !asks && step.alive.waiter_gone(waiter.session) {
                 continue;
@@ -178,7 +179,7 @@ impl KeyState {
             && (done.info.until > step.now || request.seen.is_some_and(|seen| seen <= done.info.token))
         {
             let outcome = outcome(done);
-            self.queue.retain(|waiter| waiter.ticket != ticket);
+            self.drop_from_line(key, ticket, step);
             self.hand_over(key, step, None);
             return Answer::Done(outcome);
         }
@@ -206,10 +207,20 @@ impl KeyState {
                     return Answer::Full { holding, waiting };
                 }
                 self.queue.push_back(Waiter::of(request, session));
+                step.joined(key);
                 self.queue.len() - 1
             }
         };
         Answer::Queued(self.queued(place, holding))
+    }
+
+    /// Takes a request out of the line. Answers whether it stood there.
+    fn drop_from_line(&mut self, key: &Key, ticket: Ticket, step: &mut Step<'_>) -> bool {
+        let Some(place) = self.place_of(ticket) else { return false };
+        if let Some(waiter) = self.queue.remove(place) {
+            step.left(key, place, waiter.session);
+        }
+        true
     }
 
     fn place_of(&self, ticket: Ticket) -> Option<usize> {
@@ -224,18 +235,9 @@ impl KeyState {
         Queued { place: place as u64 + 1, holding, ahead }
     }
 
-    /// What [`KeyState::acquire`] would answer to a waiter for whom nothing has changed, where it would change
-    /// nothing; `None` where it may. A store that pays for writing looks so first.
-    pub fn stands(&self, request: &Request, step: &Step<'_>) -> Option<Queued> {
-        let held = self.holders.first().filter(|held| !ended(held, step))?;
-        let calm = request.mode == Mode::Line && held.ticket != request.ticket && self.done.is_none();
-        let place = if calm { self.place_of(request.ticket)? } else { return None };
-        Some(self.queued(place, held.holding.clone()))
-    }
-
     fn take_over(&mut self, request: &Request, session: Session, step: &mut Step<'_>) -> Grant {
         let (key, by) = (&request.key, &request.holder);
-        self.queue.retain(|waiter| waiter.ticket != request.ticket);
+        self.drop_from_line(key, request.ticket, step);
         let before: Vec<Held> = self.holders.drain(..).collect();
         let waiter = Waiter::of(request, session);
         let grant = self.grant(step, &waiter, request.ttl);
@@ -254,9 +256,7 @@ impl KeyState {
     /// Gives a request up: out of the line, or the grant that crossed it is passed on.
     pub fn leave(&mut self, key: &Key, ticket: Ticket, step: &mut Step<'_>) -> Left {
         self.sweep(key, step);
-        let waiting = self.queue.len();
-        self.queue.retain(|waiter| waiter.ticket != ticket);
-        let left = if self.queue.len() < waiting {
+        let left = if self.drop_from_line(key, ticket, step) {
             Left::Line
         } else if let Some(held) = self.take(&Who::Ticket(ticket)) {
             step.tell(key, EventKind::Released, &held.holding.holder, held.holding.token);
@@ -333,10 +333,14 @@ impl KeyState {
             size: publication.body.size(),
         };
         let done = Done { ticket: publication.ticket, info, body: publication.body.clone() };
+        let mut stay = 0;
         self.queue.retain(|waiter| {
             let flight = waiter.want == Want::Flight;
             if flight {
+                step.left(key, stay, waiter.session);
                 step.wake(waiter.session, waiter.ticket, Wake::Done(outcome(&done)));
+            } else {
+                stay += 1;
             }
             !flight
         });

@@ -53,7 +53,7 @@ pub use answer::{
 };
 pub use key_state::{Done, Held, KeyState, Waiter};
 pub use request::{Mode, Publication, Renewal, Request, Ttl, Want, Who};
-pub use step::{Effect, Liveness, Step, Wake};
+pub use step::{Effect, Liveness, Move, Step, Wake};
 pub use table::Table;
 
 /// A time on the store's clock: microseconds since 1970.

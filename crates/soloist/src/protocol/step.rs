@@ -36,6 +36,23 @@ pub enum Effect {
     Event(Event),
 }
 
+/// A change of a line. Newcomers stand at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// One more stands in the line of this key.
+    Joined(Key),
+    /// The one at this place, from 0, in the line of this key left it. It was of this session.
+    Left(Key, usize, Session),
+}
+
+impl Move {
+    /// Whose line it is.
+    pub fn key(&self) -> &Key {
+        let (Move::Joined(key) | Move::Left(key, ..)) = self;
+        key
+    }
+}
+
 /// One step: the time, who is alive, and the effects so far.
 pub struct Step<'a> {
     /// The store's clock.
@@ -44,6 +61,9 @@ pub struct Step<'a> {
     pub alive: &'a dyn Liveness,
     /// What is to be done, in order.
     pub effects: Vec<Effect>,
+    /// How lines changed, in order. Invariant: nothing else changed them, so that a store can write down the
+    /// change alone, however long the line is.
+    pub moves: Vec<Move>,
     /// The largest token that this shard of keys ever gave; the table lends it.
     pub(super) last: FencingToken,
 }
@@ -51,7 +71,7 @@ pub struct Step<'a> {
 impl<'a> Step<'a> {
     /// A step at this time.
     pub fn new(now: Micros, alive: &'a dyn Liveness) -> Self {
-        Step { now, alive, effects: Vec::new(), last: FencingToken(0) }
+        Step { now, alive, effects: Vec::new(), moves: Vec::new(), last: FencingToken(0) }
     }
 
     /// Invariant: a key's tokens never decrease, also across expiry, force and a store that lost its data.
@@ -62,6 +82,14 @@ impl<'a> Step<'a> {
 
     pub(super) fn wake(&mut self, session: Session, ticket: Ticket, wake: Wake) {
         self.effects.push(Effect::Wake(session, ticket, wake));
+    }
+
+    pub(super) fn joined(&mut self, key: &Key) {
+        self.moves.push(Move::Joined(key.clone()));
+    }
+
+    pub(super) fn left(&mut self, key: &Key, place: usize, session: Session) {
+        self.moves.push(Move::Left(key.clone(), place, session));
     }
 
     pub(super) fn tell(&mut self, key: &Key, kind: EventKind, holder: &Holder, token: FencingToken) {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answer, KeyInfo, KeyState, Left, Outcome, Publication, Published, Queued, Released, Renewal, Renewed,
-    Request, Step, Who,
+    Answer, KeyInfo, KeyState, Left, Outcome, Publication, Published, Released, Renewal, Renewed, Request,
+    Step, Who,
 };
 use crate::name::{FencingToken, Key, Session, Ticket};
 
@@ -46,11 +46,6 @@ impl Table {
     /// See [`KeyState::acquire`].
     pub fn acquire(&mut self, request: &Request, session: Session, step: &mut Step<'_>) -> Answer {
         self.on(&request.key, step, |state, step| state.acquire(request, session, step))
-    }
-
-    /// See [`KeyState::stands`].
-    pub fn stands(&self, request: &Request, step: &Step<'_>) -> Option<Queued> {
-        self.keys.get(&request.key).and_then(|state| state.stands(request, step))
     }
 
     /// See [`KeyState::leave`].

@@ -66,20 +66,59 @@ fn tear(file: &Path, slot: u64) {
     file.write_all_at(&[byte[0] ^ 0xff], (slot << 30) + 41).unwrap();
 }
 
+/// Spoils the last byte that was written into the first slot: that of the last record.
+fn tear_last(file: &Path) {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
+    let mut slot = [0; 4096];
+    file.read_exact_at(&mut slot, 0).unwrap();
+    let last = slot.iter().rposition(|byte| *byte != 0).unwrap();
+    file.write_all_at(&[slot[last] ^ 0xff], last as u64).unwrap();
+}
+
 #[tokio::test]
 async fn a_torn_write_never_was() {
     let dir = tempfile::tempdir().unwrap();
     let request = lock("a");
     let (one, other) = (open(&base(&dir)), open(&base(&dir)));
-    // The file is made with slot 0; the grant goes to slot 1, the release to slot 0.
     let token = hold(&one, &request).await.token;
     release(&one, &request).await;
-    tear(&shard(&base(&dir)), 0);
+    tear_last(&shard(&base(&dir)));
     let info = other.inspect(&key("a")).await.unwrap();
     assert_eq!(info.holding.unwrap().token, token, "the release never was");
     release(&other, &request).await;
     let next = lock("a");
-    assert!(hold(&one, &next).await.token > token);
+    assert!(hold(&other, &next).await.token > token);
+}
+
+#[tokio::test]
+async fn a_damaged_table_is_never_taken_for_a_write_that_was_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&base(&dir));
+    // Nothing was written into the second slot yet; then it is the newest; then the first one again.
+    let mut newest = 0;
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..100 {
+        let request = lock("a");
+        hold(&store, &request).await;
+        let path = shard(&base(&dir));
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let seq = |slot: u64| {
+            let mut seq = [0; 8];
+            file.read_exact_at(&mut seq, (slot << 30) + 8).unwrap();
+            u64::from_le_bytes(seq)
+        };
+        let at = u64::from(seq(1) > seq(0));
+        if at != newest || seen.is_empty() {
+            newest = at;
+            tear(&path, at);
+            let error = open(&base(&dir)).inspect(&key("a")).await.unwrap_err();
+            assert!(error.to_string().contains("is damaged"), "slot {at}: {error}");
+            tear(&path, at);
+            seen.insert((seen.len(), at));
+        }
+        release(&store, &request).await;
+    }
+    assert!(seen.len() > 3, "{seen:?}");
 }
 
 #[tokio::test]

@@ -6,4 +6,5 @@ mod child;
 mod crash;
 mod doomed;
 mod folder;
+mod known;
 mod store;

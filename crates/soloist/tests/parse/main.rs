@@ -70,7 +70,7 @@ const FOUND: &[(&str, &[u8])] = &[
     // A length that goes over the end.
     (
         "local_slot",
-        b"soloist\x01\x06\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0x",
+        b"soloist\x02\x06\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\x03\0\0\0\0\0\0\0\0\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x18\xf2\x87|\xd4\xbe\x09\xe4x",
     ),
 ];
 
@@ -130,5 +130,36 @@ fn no_parser_is_forgotten() {
         for place in target.covers {
             assert!(folder.join(place).exists(), "{} covers {place}, which is not there", target.name);
         }
+    }
+}
+
+/// The bytes of a shard file that a store finds damaged, and the most memory that asking took.
+fn asked_of_damaged(damage: impl Fn(&std::fs::File)) -> (soloist::Error, usize) {
+    use soloist::store::local::LocalStore;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    let take = |store: LocalStore| {
+        let client = soloist::Client::builder().store(std::sync::Arc::new(store)).unwrap();
+        runtime.block_on(async { client.try_lock("k").await.map(drop) })
+    };
+    take(LocalStore::open(Some(&path)).unwrap()).unwrap();
+    let boot = std::fs::read_dir(&path).unwrap().next().unwrap().unwrap().path();
+    let shard = std::fs::read_dir(boot.join("s")).unwrap().next().unwrap().unwrap().path();
+    damage(&std::fs::OpenOptions::new().write(true).open(shard).unwrap());
+    let mut asked = None;
+    let most = memory::most_of(|| asked = Some(take(LocalStore::open(Some(&path)).unwrap())));
+    (asked.unwrap().unwrap_err(), most)
+}
+
+#[test]
+fn a_damaged_length_in_a_shard_file_costs_no_memory() {
+    use std::os::unix::fs::FileExt;
+    // The length of the table of the newest slot: the file has so many bytes, and nothing in them.
+    for len in [(1_u64 << 30) - 64, 1 << 29, 1 << 24, 1 << 40, u64::MAX] {
+        let (error, most) = asked_of_damaged(|file| file.write_all_at(&len.to_le_bytes(), 16).unwrap());
+        assert!(error.to_string().contains("is damaged"), "{error}");
+        assert!(most < SOME, "{most} bytes for a length of {len}");
     }
 }

@@ -8,6 +8,8 @@
 //! is noticed at once, not at its ttl; a killed waiter is passed over.
 
 mod boot;
+mod content;
+mod delta;
 mod events;
 mod examine;
 mod fifo;
@@ -17,6 +19,7 @@ mod line;
 pub(crate) mod parse;
 mod peers;
 pub(crate) mod points;
+mod record;
 mod results;
 mod shard;
 mod slot;
@@ -163,11 +166,6 @@ impl LocalStore {
 
     /// Asks once; a result that stands aside is still there.
     async fn ask(&self, request: &Request) -> Result<Reply> {
-        if self.core.hub.place(request.ticket).is_some()
-            && let Some(reply) = self.look(request).await?
-        {
-            return Ok(reply);
-        }
         if request.mode == Mode::Line {
             self.core.hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
         }
@@ -194,21 +192,6 @@ impl LocalStore {
     #[cfg(feature = "testing")]
     pub fn listening(&self) -> usize {
         self.core.hub.listening()
-    }
-
-    /// The look of a waiter for whom nothing has changed: nothing is written for it.
-    async fn look(&self, request: &Request) -> Result<Option<Reply>> {
-        let (sent, asked) = (Moment::now(), request.clone());
-        let verb = move |table: &mut Table, step: &mut Step<'_>| {
-            let queued = table.stands(&asked, step)?;
-            let watch = line::to_watch(table.keys.get(&asked.key)?, asked.ticket, step.alive);
-            Some((queued, watch))
-        };
-        let (stands, now) = self.core.transact(shard_of(&request.key), Touches::Nothing, verb).await?;
-        Ok(stands.map(|(queued, watch)| {
-            self.watch(request.ticket, watch);
-            Reply::new(Answer::Queued(queued), sent, now)
-        }))
     }
 
     /// Watches the end of a session for a waiter; one's own ends with the waiter itself.

@@ -1,9 +1,11 @@
 //! The doors to what this store reads; see `testing::parse`.
 
 use super::boot::{self, BootName};
+use super::delta::Delta;
 use super::events::{Gaps, Numbered};
 use super::fifo::{Heard, Reader};
 use super::peers::{Ending, Message};
+use super::record::{self, Begun, End, RECORD};
 use super::slot::{self, HEADER, Head, Read};
 use crate::event::{Event, EventKind};
 use crate::name::{FencingToken, Holder, Key, Session, Ticket};
@@ -71,30 +73,49 @@ fn encoded(table: &Table) -> Vec<u8> {
 fn sealed(table: &[u8], seq: u64) -> Vec<u8> {
     let mut bytes = vec![0; HEADER];
     bytes.extend_from_slice(table);
-    slot::seal(&mut bytes, seq, 3);
+    slot::seal(&mut bytes, seq, 3, 4096);
     bytes
 }
 
-/// A slot as it may be found after a crash. What was changed is refused, never guessed.
+/// Whether a slot has a head and a whole table.
+fn is_whole(bytes: &[u8]) -> Option<Head> {
+    match Head::read(bytes) {
+        Read::Head(head) if head.fits(bytes.get(HEADER..)?) => Some(head),
+        _ => None,
+    }
+}
+
+/// A slot as it may be found after a crash, or a record. What was changed is refused, never guessed.
 pub(crate) fn slot(bytes: &[u8]) {
-    if let Read::Head(head) = Head::read(bytes)
-        && head.fits(bytes)
-    {
+    if let Some(head) = is_whole(bytes) {
         let mut again = bytes.to_vec();
-        slot::seal(&mut again, head.seq, head.events);
+        slot::seal(&mut again, head.seq, head.events, head.room);
         assert_eq!(again, bytes, "what fits is what was sealed");
     }
     // And of a good one, what this input says is changed.
     let good = sealed(&tables().last().map(encoded).unwrap_or_default(), 7);
-    let mut torn = good.clone();
+    let torn = damaged(&good, bytes);
+    assert_eq!(is_whole(&torn).is_some(), torn == good, "damage is seen");
+    let end = End { at: 64, seq: 6, sum: 9 };
+    let mut good = [&[0; RECORD][..], b"what a step has changed"].concat();
+    record::seal(&mut good, &end);
+    for torn in [bytes, &damaged(&good, bytes)] {
+        let begun = Begun::read(torn, &end).and_then(|begun| Some((begun, begun.size(torn.len() as u64)?)));
+        let whole = begun.and_then(|(begun, size)| begun.whole(torn.get(..size)?, &end));
+        assert_eq!(whole.is_some(), torn == good, "damage is seen");
+    }
+}
+
+/// Some bytes of it changed, and some cut off, as this input says.
+fn damaged(good: &[u8], bytes: &[u8]) -> Vec<u8> {
+    let mut torn = good.to_vec();
     for change in bytes.chunks_exact(3) {
         let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % torn.len();
         torn[at] = change[2];
     }
     let cut = bytes.first().map_or(torn.len(), |cut| torn.len() - usize::from(*cut) % 3);
     torn.truncate(cut);
-    let whole = matches!(Head::read(&torn), Read::Head(head) if head.fits(&torn));
-    assert_eq!(whole, torn == good, "damage is seen");
+    torn
 }
 
 pub(crate) fn slot_seeds() -> Vec<Vec<u8>> {
@@ -103,6 +124,10 @@ pub(crate) fn slot_seeds() -> Vec<Vec<u8>> {
 
 /// A table whose checksum is right, whoever wrote it: every verb answers.
 pub(crate) fn table(bytes: &[u8]) {
+    // The change of a step may be of no table that this is.
+    for mut table in tables() {
+        let _ = postcard::from_bytes::<Delta>(bytes).map(|delta| delta.apply(&mut table));
+    }
     let Ok(mut table) = postcard::from_bytes::<Table>(bytes) else { return };
     assert_eq!(postcard::from_bytes::<Table>(&encoded(&table)).as_ref(), Ok(&table));
     // Tokens are below 2^53.
@@ -129,7 +154,7 @@ pub(crate) fn table(bytes: &[u8]) {
             if let Some(request) = request(ticket.as_u128(), Want::Flight, mode) {
                 table.acquire(&Request { key: key.clone(), ..request }, Session::from_u128(2), &mut step());
             }
-            super::line::Line::of(table.keys.get(key)).changed(table.keys.get(key), |_| false);
+            super::line::Line::of(table.keys.get(key)).changed(table.keys.get(key), &[], |_| false);
         }
         if let Some(ticket) = held {
             let who = Who::Ticket(ticket);

@@ -8,7 +8,7 @@ pub(super) fn here(_: &'static str) {}
 /// A process passes here that writes so many bytes; some of them may be written before it is killed.
 #[cfg(not(feature = "testing"))]
 #[inline(always)]
-pub(super) fn torn(_: usize, _: impl FnOnce(usize)) {}
+pub(super) fn torn(_: &'static str, _: usize, _: impl FnOnce(usize)) {}
 
 #[cfg(feature = "testing")]
 pub(super) use armed::{here, torn};
@@ -34,6 +34,9 @@ pub(crate) mod armed {
         "commit",
         "torn",
         "committed",
+        "snapshot",
+        "snapshot torn",
+        "snapshot made",
         "told",
         "unlocked",
         "result written",
@@ -77,8 +80,8 @@ pub(crate) mod armed {
         }
     }
 
-    pub(in crate::store::local) fn torn(len: usize, write: impl FnOnce(usize)) {
-        if is_due("torn") == Some(usize::MAX) {
+    pub(in crate::store::local) fn torn(point: &'static str, len: usize, write: impl FnOnce(usize)) {
+        if is_due(point) == Some(usize::MAX) {
             write(crate::random::u32().unwrap_or(7) as usize % len.max(1));
             die();
         }

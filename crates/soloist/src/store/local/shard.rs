@@ -1,26 +1,29 @@
-//! One shard file: a table of keys in two slots, one of which is always whole.
+//! One shard file: a table of keys in two slots, one of which is always whole, and the changes behind it.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::fs::StatxFlags;
 use rustix::fs::{Access, AtFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 
+use super::content::{Content, Found, LEAST_ROOM, SLOT_OFFSET, base_of};
+use super::delta::Delta;
 use super::folder::{Folder, failed};
 use super::points;
-use super::slot::{self, HEADER, Head, Read};
+use super::record::{self, RECORD};
+use super::slot::{self, HEADER, Head};
 use crate::error::{Error, Result};
 use crate::name::Key;
 use crate::protocol::Table;
 
 /// How many shard files there are. Part of the file format.
 pub(super) const SHARDS: u16 = 256;
-/// Where the second slot begins; the file is sparse between.
-const SLOT_OFFSET: u64 = 1 << 30;
-/// What each slot has on disk from the beginning, so that small tables never need more of a full disk.
-const LEAST_ROOM: u64 = 4096;
+/// A buffer that has grown beyond this is not kept.
+const LARGE: usize = 64 << 10;
 
 /// Without noting when it was read: that would cost more than the reading. (The file is ours: allowed.)
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -35,36 +38,22 @@ pub(super) fn shard_of(key: &Key) -> u16 {
     ((hash ^ (hash >> 32)) % u64::from(SHARDS)) as u16
 }
 
-/// What the newest slot said, decoded.
-#[derive(Debug)]
-pub(super) struct Content {
-    pub(super) table: Table,
-    /// How many events this shard has told.
-    pub(super) events: u64,
-    seq: u64,
-    slot: u64,
-    /// The whole slot as it was read or written, to see whether a step changed anything.
-    bytes: Vec<u8>,
-    /// A buffer to encode into.
-    spare: Vec<u8>,
-}
-
 /// A shard file. The owner of the value is the only one of this process who uses it.
 #[derive(Debug)]
 pub(super) struct Shard {
     name: String,
     path: PathBuf,
     file: Option<File>,
-    content: Option<Content>,
-    /// How much each slot is known to have on disk.
-    room: u64,
+    content: Option<Box<Content>>,
+    /// A buffer to encode into.
+    buffer: Vec<u8>,
 }
 
 impl Shard {
     pub(super) fn new(number: u16, folder: &Folder) -> Self {
         let name = format!("{number:03x}");
         let path = folder.shards.path.join(&name);
-        Shard { name, path, file: None, content: None, room: LEAST_ROOM }
+        Shard { name, path, file: None, content: None, buffer: Vec::new() }
     }
 
     /// Whether nobody has used the keys of this shard yet.
@@ -76,7 +65,6 @@ impl Shard {
     fn file(&mut self, folder: &Folder) -> Result<&File> {
         if self.file.is_none() {
             self.content = None;
-            self.room = LEAST_ROOM;
             let file = match folder.shards.file(&self.name, OPEN) {
                 Err(Errno::NOENT) => {
                     self.create(folder)?;
@@ -89,17 +77,25 @@ impl Shard {
         self.file.as_ref().ok_or(Error::Closed)
     }
 
-    /// Makes the file, whole before it has its name: a shard file always has a valid slot.
+    /// Makes the file, whole before it has its name: a shard file always has a valid slot. The second one
+    /// looks as if it had been left already, so that nobody ever begins anew there.
     fn create(&self, folder: &Folder) -> Result<()> {
-        let mut bytes = vec![0; HEADER];
-        encode(&Table::default(), &mut bytes).map_err(|error| failed(&self.path, "written", error))?;
-        slot::seal(&mut bytes, 1, 0);
-        bytes.resize(LEAST_ROOM as usize, 0);
+        let fail = |error| failed(&self.path, "made", error);
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        snapshot(&Table::default(), &mut first).map_err(fail)?;
+        second.clone_from(&first);
+        slot::seal(&mut first, 1, 0, LEAST_ROOM);
+        let head = slot::seal(&mut second, 0, 0, LEAST_ROOM);
+        let behind = Content::new(Table::default(), 1, &head).end;
+        second.resize(behind.at as usize, 0);
+        second.extend(record::left(&behind));
         let (aside, file) = folder.shards.new_file()?;
-        let written = file.write_all_at(&vec![0; LEAST_ROOM as usize], SLOT_OFFSET);
-        if let Err(error) = written.and_then(|()| file.write_all_at(&bytes, 0)) {
-            folder.shards.remove(&aside);
-            return Err(failed(&self.path, "made", error));
+        for (bytes, at) in [(&mut first, 0), (&mut second, SLOT_OFFSET)] {
+            bytes.resize(LEAST_ROOM as usize, 0);
+            if let Err(error) = file.write_all_at(bytes, at) {
+                folder.shards.remove(&aside);
+                return Err(fail(error));
+            }
         }
         folder.shards.settle(&aside, &self.name)
     }
@@ -121,8 +117,7 @@ impl Shard {
             }
             // A file that was removed meanwhile is not the one that others lock.
             points::here("shard locked");
-            let stat = rustix::fs::fstat(file).map_err(|error| failed(&self.path, "examined", error))?;
-            if stat.st_nlink > 0 {
+            if has_name(file).map_err(|error| failed(&self.path, "examined", error))? {
                 return Ok(true);
             }
             self.file = None;
@@ -142,148 +137,126 @@ impl Shard {
 
     /// Takes the newest content out; [`Shard::commit`] or [`Shard::keep`] puts it back. If neither happens it
     /// is read anew. To be called with the lock held.
-    pub(super) fn load(&mut self) -> Result<Content> {
+    pub(super) fn load(&mut self) -> Result<Box<Content>> {
         let file = self.file.as_ref().ok_or(Error::Closed)?;
-        // Every write goes to the slot that is not the newest, so that one tells whether anybody wrote since.
-        if let Some(content) = self.content.take()
-            && read_head(file, 1 - content.slot).is_ok_and(|head| match head {
-                Read::Head(head) => head.seq < content.seq,
-                Read::OtherFormat(_) => false,
-                Read::Nothing => true,
-            })
+        // Invariant: what this process knows counts only as far as the file says so.
+        if let Some(mut content) = self.content.take()
+            && content.is_new(file).is_ok_and(|new| new)
         {
             return Ok(content);
         }
-        let io = |error| failed(&self.path, "read", error);
-        let heads = [read_head(file, 0).map_err(io)?, read_head(file, 1).map_err(io)?];
-        if let Some(format) = heads.iter().find_map(|head| match head {
-            Read::OtherFormat(format) => Some(format),
-            _ => None,
-        }) {
-            return Err(Error::Folder {
+        match Content::read(file).map_err(|error| failed(&self.path, "read", error))? {
+            Found::Content(content) => {
+                if content.cut {
+                    let file = self.path.display();
+                    tracing::warn!(%file, "a write was cut off; the one before it stands");
+                }
+                Ok(content)
+            }
+            Found::OtherFormat(format) => Err(Error::Folder {
                 path: self.path.clone(),
                 why: format!("was written by another version of Soloist (format {format})"),
                 hint: "use one version on this machine, or give each a folder of its own with local:/path",
-            });
+            }),
+            Found::Damaged => Err(Error::Folder {
+                path: self.path.clone(),
+                why: "is damaged: neither of its two copies is whole".into(),
+                hint: "stop all programs that use this store, then remove this file: \
+                       the locks and results of its keys are forgotten",
+            }),
         }
-        let mut heads: Vec<(u64, Head)> = (0..)
-            .zip(heads)
-            .filter_map(|(slot, read)| match read {
-                Read::Head(head) => Some((slot, head)),
-                _ => None,
-            })
-            .collect();
-        heads.sort_by_key(|(_, head)| std::cmp::Reverse(head.seq));
-        for (slot, head) in heads {
-            if let Some(content) = read_slot(file, slot, head).map_err(io)? {
-                return Ok(content);
-            }
-            tracing::warn!(file = %self.path.display(), slot, "a write was cut off; the one before it stands");
-        }
-        Err(Error::Folder {
-            path: self.path.clone(),
-            why: "is damaged: neither of its two copies is whole".into(),
-            hint: "stop all programs that use this store, then remove this file: \
-                   the locks and results of its keys are forgotten",
-        })
     }
 
     /// Puts unchanged content back.
-    pub(super) fn keep(&mut self, content: Content) {
+    pub(super) fn keep(&mut self, content: Box<Content>) {
         self.content = Some(content);
     }
 
-    /// Writes what has changed. This one write is the commit: cut off before its end, it never was.
-    pub(super) fn commit(&mut self, mut content: Content, draft: Draft) -> Result<()> {
+    /// Writes what has changed, behind the rest or, when that has grown long, as a whole into the other slot. One
+    /// write is the commit: cut off before its end, it never was.
+    pub(super) fn commit(&mut self, mut content: Box<Content>, delta: &Delta) -> Result<()> {
         let file = self.file.as_ref().ok_or(Error::Closed)?;
-        let Draft { mut bytes, events } = draft;
-        let (seq, slot) = (content.seq + 1, 1 - content.slot);
-        slot::seal(&mut bytes, seq, events);
-        let len = bytes.len() as u64;
-        if len > SLOT_OFFSET {
-            let error = io::Error::from(io::ErrorKind::FileTooLarge);
-            return Err(failed(&self.path, "written", error));
+        let io = |error| failed(&self.path, "written", error);
+        content.events = delta.events;
+        self.buffer.clear();
+        self.buffer.resize(RECORD, 0);
+        encode(delta, &mut self.buffer).map_err(io)?;
+        let end = record::seal(&mut self.buffer, &content.end);
+        if !content.cut && end.at + RECORD as u64 <= content.limit() {
+            let at = content.place();
+            points::here("commit");
+            points::torn("torn", self.buffer.len(), |some| drop(file.write_all_at(&self.buffer[..some], at)));
+            file.write_all_at(&self.buffer, at).map_err(io)?;
+            points::here("committed");
+            content.end = end;
+        } else {
+            self.buffer.clear();
+            snapshot(&content.table, &mut self.buffer).map_err(io)?;
+            let head = write_whole(file, &content, &mut self.buffer).map_err(io)?;
+            *content = Content::new(std::mem::take(&mut content.table), 1 - content.slot, &head);
         }
-        if len > self.room {
-            // Both slots get their room before either needs it: what grew can then always shrink again,
-            // also on a disk that is full by then.
-            let room = len.next_power_of_two().min(SLOT_OFFSET);
-            make_room(file, room).map_err(|error| failed(&self.path, "grown", error))?;
-            self.room = room;
+        if self.buffer.capacity() > LARGE {
+            self.buffer = Vec::new();
         }
-        points::here("commit");
-        points::torn(bytes.len(), |some| drop(file.write_all_at(&bytes[..some], slot * SLOT_OFFSET)));
-        file.write_all_at(&bytes, slot * SLOT_OFFSET)
-            .map_err(|error| failed(&self.path, "written", error))?;
-        points::here("committed");
-        let spare = std::mem::replace(&mut content.bytes, bytes);
-        self.content = Some(Content { seq, slot, events, spare, ..content });
+        self.content = Some(content);
         Ok(())
     }
+}
 
-    /// Encodes the table, as [`Shard::commit`] will write it.
-    pub(super) fn draft(&self, content: &mut Content, events: u64) -> Result<Draft> {
-        let mut bytes = std::mem::take(&mut content.spare);
-        bytes.clear();
-        bytes.resize(HEADER, 0);
-        encode(&content.table, &mut bytes).map_err(|error| failed(&self.path, "written", error))?;
-        Ok(Draft { bytes, events })
+/// Whether a file still has a name. Only that is asked for: a kernel of which the time of a write was asked
+/// notes the next one exactly, and that costs each commit more than all else.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn has_name(file: &File) -> io::Result<bool> {
+    match rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::NLINK) {
+        Ok(stat) => Ok(stat.stx_nlink > 0),
+        // Old sandboxes do not know the call.
+        Err(Errno::NOSYS | Errno::PERM) => Ok(rustix::fs::fstat(file)?.st_nlink > 0),
+        Err(error) => Err(error.into()),
     }
 }
 
-/// An encoded table that is not written yet.
-#[derive(Debug)]
-pub(super) struct Draft {
-    bytes: Vec<u8>,
-    events: u64,
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn has_name(file: &File) -> io::Result<bool> {
+    Ok(rustix::fs::fstat(file)?.st_nlink > 0)
 }
 
-impl Content {
-    /// Whether a draft says the same as the file.
-    pub(super) fn is(&self, draft: &Draft) -> bool {
-        self.events == draft.events && self.bytes[HEADER..] == draft.bytes[HEADER..]
+/// Encodes a table, with room for a head.
+fn snapshot(table: &Table, bytes: &mut Vec<u8>) -> io::Result<()> {
+    bytes.resize(HEADER, 0);
+    encode(table, bytes)
+}
+
+fn encode(what: &impl serde::Serialize, bytes: &mut Vec<u8>) -> io::Result<()> {
+    postcard::to_io(what, bytes).map(drop).map_err(io::Error::other)
+}
+
+/// Writes an encoded table into the slot that is not the newest, with what `content` counts.
+fn write_whole(file: &File, content: &Content, bytes: &mut [u8]) -> io::Result<Head> {
+    let need = base_of((bytes.len() - HEADER) as u64) + RECORD as u64;
+    let wish = need.saturating_mul(2).next_power_of_two().clamp(LEAST_ROOM, SLOT_OFFSET);
+    let mut room = content.room;
+    if need > SLOT_OFFSET {
+        return Err(io::ErrorKind::FileTooLarge.into());
     }
-
-    /// Puts the buffer of an unused draft back.
-    pub(super) fn reuse(&mut self, draft: Draft) {
-        self.spare = draft.bytes;
-    }
-}
-
-fn encode(table: &Table, bytes: &mut Vec<u8>) -> io::Result<()> {
-    postcard::to_io(table, bytes).map(drop).map_err(io::Error::other)
-}
-
-fn read_head(file: &File, slot: u64) -> io::Result<Read> {
-    let mut head = [0; HEADER];
-    let mut filled = 0;
-    while filled < HEADER {
-        match file.read_at(&mut head[filled..], slot * SLOT_OFFSET + filled as u64) {
-            Ok(0) => break,
-            Ok(more) => filled += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+    if wish > room {
+        // Both slots get their room before either needs it: what grew can then always shrink again, also on a
+        // disk that is full by then.
+        match make_room(file, wish) {
+            Ok(()) => room = wish,
+            Err(error) if need > room => return Err(error),
+            Err(_) => {}
         }
     }
-    Ok(Head::read(&head[..filled]))
-}
-
-/// A slot's content; `None` if it is not whole.
-fn read_slot(file: &File, slot: u64, head: Head) -> io::Result<Option<Content>> {
-    let end = (slot * SLOT_OFFSET).saturating_add(HEADER as u64).saturating_add(head.len);
-    if head.len > SLOT_OFFSET || end > file.metadata()?.len() {
-        return Ok(None);
-    }
-    let mut bytes = vec![0; HEADER + head.len as usize];
-    file.read_exact_at(&mut bytes, slot * SLOT_OFFSET)?;
-    if !head.fits(&bytes) {
-        return Ok(None);
-    }
-    let table: Table = match postcard::from_bytes(&bytes[HEADER..]) {
-        Ok(table) => table,
-        Err(_) => return Ok(None),
-    };
-    Ok(Some(Content { table, events: head.events, seq: head.seq, slot, bytes, spare: Vec::new() }))
+    let head = slot::seal(bytes, content.end.seq + 1, content.events, room);
+    let at = (1 - content.slot) * SLOT_OFFSET;
+    points::here("snapshot");
+    points::torn("snapshot torn", bytes.len(), |some| drop(file.write_all_at(&bytes[..some], at)));
+    file.write_all_at(bytes, at)?;
+    points::here("snapshot made");
+    // Where the slot that was left says so, damage to the new one is never taken for a write that was cut off.
+    // Without it all goes on, too.
+    let _ = file.write_all_at(&record::left(&content.end), content.place());
+    Ok(head)
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

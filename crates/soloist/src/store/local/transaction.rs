@@ -8,17 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
+use super::content::Content;
+use super::delta::{Before, Delta};
 use super::events::Subscribers;
 use super::folder::{Folder, failed};
-use super::line::Line;
 use super::peers::{Dead, Message, Peers};
 use super::points;
 use super::results;
-use super::shard::{Content, SHARDS, Shard, shard_of};
+use super::shard::{SHARDS, Shard, shard_of};
 use crate::error::{Error, Loss, Result};
 use crate::event::Event;
 use crate::name::{FencingToken, Key, Session, Ticket};
-use crate::protocol::{Body, Effect, Micros, Step, Table, Wake};
+use crate::protocol::{Body, Done, Effect, Micros, Move, Step, Table, Wake};
 use crate::store::hub::Hub;
 use crate::store::memory::StoreClock;
 
@@ -153,7 +154,8 @@ impl Core {
             }
             Touches::Keys(keys) => keys,
         };
-        let before: Vec<Before> = keys.iter().map(|key| Before::of(&content, key)).collect();
+        let (last, told) = (content.table.last, content.events);
+        let before: Vec<Before> = keys.iter().map(|key| Before::of(content.table.keys.get(key))).collect();
         let answer = verb(&mut content.table, &mut step);
         let mut looks = Vec::new();
         let mut events = Vec::new();
@@ -166,13 +168,29 @@ impl Core {
                 Effect::Event(event) => events.push(event),
             }
         }
-        for (key, before) in keys.iter().zip(&before) {
-            looks.extend(before.line.changed(content.table.keys.get(key), |session| peers.gone(session)));
-            after.unreferenced.extend(before.aside.filter(|_| aside(&content, key) != before.aside));
-        }
         // Of any key here: a key that nobody asks for again would keep its result for ever.
-        after.unreferenced.extend(drop_old_results(&mut content.table, now));
-        self.commit(number, shard, content, events, |core| {
+        let dropped = drop_old_results(&mut content.table, now);
+        let mut delta = Delta::new(&content.table, told + events.len() as u64);
+        for (key, before) in keys.iter().zip(&before) {
+            let state = content.table.keys.get(key);
+            let moves: Vec<Move> = step.moves.extract_if(.., |step| step.key() == key).collect();
+            looks.extend(before.looks(state, &moves, |session| peers.gone(session)));
+            let was = before.done().and_then(aside);
+            let is = state.and_then(|state| state.done.as_ref()).and_then(aside);
+            after.unreferenced.extend(was.filter(|_| is != was));
+            delta.add(&content.table, key, before, &moves);
+        }
+        for (key, done) in dropped {
+            after.unreferenced.extend(aside(&done));
+            if !keys.contains(&key) {
+                delta.drop_result(&content.table, key);
+            }
+        }
+        if delta.is_nothing(last, told) {
+            shard.keep(content);
+            return Ok((answer, now));
+        }
+        let wake = |core: &Self| {
             for (session, ticket) in looks {
                 if session == core.session {
                     core.hub.tell(ticket, Wake::Look);
@@ -180,7 +198,8 @@ impl Core {
                     peers.tell(session, &Message::Look(ticket));
                 }
             }
-        })?;
+        };
+        self.commit(number, shard, content, &delta, events, wake)?;
         Ok((answer, now))
     }
 
@@ -188,23 +207,18 @@ impl Core {
         &self,
         number: u16,
         shard: &mut Shard,
-        mut content: Content,
+        content: Box<Content>,
+        delta: &Delta,
         events: Vec<Event>,
         wake: impl FnOnce(&Self),
     ) -> Result<()> {
         let told = content.events;
-        let draft = shard.draft(&mut content, told + events.len() as u64)?;
-        if content.is(&draft) {
-            content.reuse(draft);
-            shard.keep(content);
-            return Ok(());
-        }
         // A wake-up is only a hint to look, and whoever looks waits for this lock. So it is sent before the
         // commit: a kill in between costs a look in vain, while one after the commit would leave a new
         // holder that has not heard of it.
         wake(self);
         points::here("woken");
-        shard.commit(content, draft)?;
+        shard.commit(content, delta)?;
         if !events.is_empty() {
             self.subscribers.tell(&self.folder, number, told, events);
             points::here("told");
@@ -229,22 +243,9 @@ struct After {
     unreferenced: Vec<Ticket>,
 }
 
-/// What is to be compared of a key, before and after a step.
-#[derive(Debug)]
-struct Before {
-    line: Line,
-    aside: Option<Ticket>,
-}
-
-impl Before {
-    fn of(content: &Content, key: &Key) -> Self {
-        Before { line: Line::of(content.table.keys.get(key)), aside: aside(content, key) }
-    }
-}
-
-/// The file of a key's result, if it has one.
-fn aside(content: &Content, key: &Key) -> Option<Ticket> {
-    aside_of(&content.table.keys.get(key)?.done.as_ref()?.body)
+/// The file of a result, if it has one.
+fn aside(done: &Done) -> Option<Ticket> {
+    aside_of(&done.body)
 }
 
 pub(super) fn aside_of(body: &Body) -> Option<Ticket> {
@@ -255,14 +256,14 @@ pub(super) fn aside_of(body: &Body) -> Option<Ticket> {
 }
 
 /// Drops the results whose time has passed, of keys that nobody has touched since; any step on such a key
-/// would do the same. Answers which files they had.
-fn drop_old_results(table: &mut Table, now: Micros) -> Vec<Ticket> {
-    let mut files = Vec::new();
-    table.keys.retain(|_, state| {
+/// would do the same. Answers whose they were.
+fn drop_old_results(table: &mut Table, now: Micros) -> Vec<(Key, Done)> {
+    let mut dropped = Vec::new();
+    table.keys.retain(|key, state| {
         if let Some(done) = state.done.take_if(|done| done.gone_at() <= now) {
-            files.extend(aside_of(&done.body));
+            dropped.push((key.clone(), done));
         }
         !state.is_idle()
     });
-    files
+    dropped
 }

@@ -1,0 +1,127 @@
+//! What one step has changed in a table: enough to carry it out on an equal one.
+
+use serde::{Deserialize, Serialize};
+
+use super::line::Line;
+use crate::name::{FencingToken, Key, Session, Ticket};
+use crate::protocol::{Done, Held, KeyState, Move, Table, Waiter};
+
+/// The changes of one step.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Delta {
+    /// How many events the shard has told.
+    pub(super) events: u64,
+    last: u64,
+    keys: Vec<(Key, Changed)>,
+}
+
+/// What became of one key.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Changed {
+    /// There is nothing to remember of it.
+    Idle,
+    /// Its leases, if they changed; its result, if that changed; who left the line, by the place at that moment;
+    /// and who stands at the end of it since.
+    To { holders: Option<Vec<Held>>, done: Option<Option<Done>>, left: Vec<u64>, joined: Vec<Waiter> },
+}
+
+/// A key before a step: all but the line, which may be long and is known by its moves.
+#[derive(Debug)]
+pub(super) struct Before {
+    holders: Vec<Held>,
+    done: Option<Done>,
+    line: Line,
+}
+
+impl Before {
+    pub(super) fn of(state: Option<&KeyState>) -> Self {
+        Before {
+            holders: state.map(|state| state.holders.clone()).unwrap_or_default(),
+            done: state.and_then(|state| state.done.clone()),
+            line: Line::of(state),
+        }
+    }
+
+    /// The result that it had.
+    pub(super) fn done(&self) -> Option<&Done> {
+        self.done.as_ref()
+    }
+
+    /// Who has to look anew whom to watch; see [`Line::changed`].
+    pub(super) fn looks(
+        &self,
+        state: Option<&KeyState>,
+        moves: &[Move],
+        gone: impl Fn(Session) -> bool,
+    ) -> Vec<(Session, Ticket)> {
+        self.line.changed(state, moves, gone)
+    }
+}
+
+impl Delta {
+    /// Nothing yet, of a table that had given this token before the step.
+    pub(super) fn new(table: &Table, events: u64) -> Self {
+        Delta { events, last: table.last.0, keys: Vec::new() }
+    }
+
+    /// Whether the step has changed nothing of a table that had given this token and told so many events.
+    pub(super) fn is_nothing(&self, last: FencingToken, events: u64) -> bool {
+        self.keys.is_empty() && self.last == last.0 && self.events == events
+    }
+
+    /// Adds what became of a key. `moves` are those of its line.
+    pub(super) fn add(&mut self, table: &Table, key: &Key, before: &Before, moves: &[Move]) {
+        let Some(state) = table.keys.get(key) else {
+            if !before.holders.is_empty() || before.done.is_some() || !before.line.was_empty() {
+                self.keys.push((key.clone(), Changed::Idle));
+            }
+            return;
+        };
+        let holders = (state.holders != before.holders).then(|| state.holders.clone());
+        let done = (state.done != before.done).then(|| state.done.clone());
+        if holders.is_none() && done.is_none() && moves.is_empty() {
+            return;
+        }
+        let left = moves.iter().filter_map(|step| match step {
+            Move::Left(_, place, _) => Some(*place as u64),
+            Move::Joined(_) => None,
+        });
+        let left: Vec<u64> = left.collect();
+        let new = moves.len() - left.len();
+        let joined: Vec<Waiter> = state.queue.iter().rev().take(new).rev().cloned().collect();
+        debug_assert_eq!(before.line.len() + new - left.len(), state.queue.len(), "moves tell all");
+        self.keys.push((key.clone(), Changed::To { holders, done, left, joined }));
+    }
+
+    /// Adds a key whose result was dropped, and nothing else of it changed.
+    pub(super) fn drop_result(&mut self, table: &Table, key: Key) {
+        let changed = match table.keys.contains_key(&key) {
+            true => Changed::To { holders: None, done: Some(None), left: Vec::new(), joined: Vec::new() },
+            false => Changed::Idle,
+        };
+        self.keys.push((key, changed));
+    }
+
+    /// Carries the changes out. `None` if they are not of this table.
+    pub(super) fn apply(self, table: &mut Table) -> Option<()> {
+        table.last = FencingToken(self.last);
+        for (key, changed) in self.keys {
+            let Changed::To { holders, done, left, joined } = changed else {
+                table.keys.remove(&key);
+                continue;
+            };
+            let state = table.keys.entry(key).or_default();
+            if let Some(holders) = holders {
+                state.holders = holders;
+            }
+            if let Some(done) = done {
+                state.done = done;
+            }
+            for place in left {
+                state.queue.remove(usize::try_from(place).ok()?)?;
+            }
+            state.queue.extend(joined);
+        }
+        Some(())
+    }
+}
