@@ -38,7 +38,7 @@ const SLACK: Duration = Duration::from_millis(100);
 /// How long a wait for the wrapper's word is at most, while a lease is watched.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How long the lease is kept for a group that does not die of SIGKILL.
+/// How long the lease is kept for a group that does not die of SIGKILL, and how long a wrapper may take that ends it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The wrapper's end.
@@ -90,7 +90,7 @@ impl Guard {
         self.say(&message);
     }
 
-    /// The wrapper ends the group: the guard does not have to, unless the wrapper dies.
+    /// The wrapper ends the group: the guard does not have to, unless the wrapper dies, or is frozen over it.
     pub(crate) fn ending(&mut self) {
         self.say(&[ENDING]);
     }
@@ -122,7 +122,7 @@ pub(crate) fn watch() -> ExitCode {
     let (mut group, mut lease_ends) = (None, None);
     loop {
         if !speaks_by(&pipe, lease_ends) {
-            // The wrapper is frozen, and its lease is somebody else's.
+            // The wrapper is frozen, and its lease is somebody else's, or soon will be.
             lease_ends = None;
             if let Some(group) = group {
                 end(group, grace);
@@ -132,7 +132,8 @@ pub(crate) fn watch() -> ExitCode {
         let (mut kind, mut pid, mut left) = ([0], [0; 4], [0; 8]);
         match pipe.read_exact(&mut kind).map(|()| kind[0]) {
             Ok(FAREWELL) => return ExitCode::SUCCESS,
-            Ok(ENDING) => lease_ends = None,
+            // Invariant: a wrapper that is frozen while it ends the group has not ended it.
+            Ok(ENDING) => lease_ends = Some(Moment::now().after(grace + PATIENCE)),
             Ok(GROUP) if pipe.read_exact(&mut pid).is_ok() => group = Pid::from_raw(i32::from_ne_bytes(pid)),
             Ok(LEASE) if pipe.read_exact(&mut left).is_ok() => {
                 let left = Some(u64::from_ne_bytes(left)).filter(|left| *left != u64::MAX);

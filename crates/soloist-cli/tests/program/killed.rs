@@ -8,6 +8,7 @@ use crate::place::{Place, runs, wait_for};
 on_both_stores! {
     with_the_wrapper_its_whole_group_dies_and_the_next_gets_in
     a_wrapper_frozen_past_its_ttl_works_on_no_more_than_a_dead_one
+    a_wrapper_frozen_while_it_ends_its_group_leaves_that_to_the_guard
     a_lease_that_is_renewed_is_not_taken_for_ended
 }
 
@@ -23,6 +24,19 @@ fn a_wrapper_frozen_past_its_ttl_works_on_no_more_than_a_dead_one(place: &Place)
     run.signal(Signal::CONT);
     let ended = run.end();
     assert_eq!(ended.code, 123, "{ended:?}");
+}
+
+fn a_wrapper_frozen_while_it_ends_its_group_leaves_that_to_the_guard(place: &Place) {
+    // The command hears of TERM, and stays.
+    let script = "trap 'echo heard >term' TERM; echo $$ >sh; while :; do sleep 0.1; done";
+    let run = place.start(&["run", "k", "--ttl", "60s", "--grace", "3s", "--", "sh", "-c", script]);
+    let sh = place.line_of("sh");
+    place.ok(&["unlock", "--key", "k", "--break"]);
+    place.line_of("term");
+    run.signal(Signal::STOP);
+    wait_for("the group to be ended", || !runs(&sh));
+    run.signal(Signal::CONT);
+    assert_eq!(run.end().code, 123);
 }
 
 fn a_lease_that_is_renewed_is_not_taken_for_ended(place: &Place) {
