@@ -135,13 +135,13 @@ pub const TARGETS: &[Target] = &[
         name: "local_slot",
         run: local::parse::slot,
         seeds: local::parse::slot_seeds,
-        covers: &["store/local/slot.rs"],
+        covers: &["store/local/slot.rs", "store/local/record.rs"],
     },
     Target {
         name: "local_table",
         run: local::parse::table,
         seeds: local::parse::table_seeds,
-        covers: &["store/local/shard.rs"],
+        covers: &["store/local/content.rs", "store/local/delta.rs"],
     },
     Target {
         name: "local_wake_up",
