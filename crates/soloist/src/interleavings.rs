@@ -14,7 +14,7 @@ use crate::name::{Holder, Key};
 pub use crate::{flights::interleavings as flights, keeper::interleavings as book};
 pub use crate::{kept::interleavings as kept, store::interleavings as hub};
 
-/// How many threads a switch at the worst moment has to involve, at most, to be looked for on purpose.
+/// How many switches have to come at just the right moment for a bug that is to be found (PCT: Burckhardt and others, 2010).
 const DEPTH: usize = 3;
 /// Of one thread.
 const STACK: usize = 256 * 1024;
