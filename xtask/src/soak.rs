@@ -35,7 +35,7 @@ impl Soak {
         // Fresh seeds each time, unless one is given.
         let now = std::process::id().into();
         let seed = self.seed.unwrap_or(now) * 1_000_000;
-        let half = (minutes * 30).to_string();
+        let third = (minutes * 20).to_string();
         let run = |test: &str, name: &str| {
             let args = [
                 "--release",
@@ -49,12 +49,11 @@ impl Soak {
                 "--nocapture",
                 name,
             ];
-            Step::cargo("test").args(args).env("SECONDS", &half).env("SEED", &seed.to_string()).run()
+            Step::cargo("test").args(args).env("SECONDS", &third).env("SEED", &seed.to_string()).run()
         };
-        let local = ["--release", "-p", "soloist", "--test", "local", "--", "--include-ignored"];
         let done = run("simulation", "seeds_for_a_while")
             .and_then(|()| run("soak", "a_real_server"))
-            .and_then(|()| Step::cargo("test").args(local).env("SOLOIST_SOAK", "1").run());
+            .and_then(|()| run("local", "crash::random_kills_for_a_while"));
         // Whatever cargo says: a violation is 1.
         done.map_err(|failure| Failure { code: 1, ..failure })
     }

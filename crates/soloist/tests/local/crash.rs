@@ -128,14 +128,26 @@ async fn a_frozen_process_stops_nobody_on_other_keys() {
     child.kill();
 }
 
-/// Random kill -9 of processes that race for a few keys: nobody is ever two, tokens grow, and all goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_kills_break_nothing() {
+    let long = std::env::var_os("SOLOIST_SOAK").is_some();
+    random_kills(Duration::from_secs(if long { 300 } else { 4 })).await;
+}
+
+/// The same for as many `SECONDS` as are wanted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "runs for as long as it is told to"]
+async fn random_kills_for_a_while() {
+    let seconds = std::env::var("SECONDS").map_or(60, |text| text.parse().expect("SECONDS is a number"));
+    random_kills(Duration::from_secs(seconds)).await;
+}
+
+/// Random kill -9 of processes that race for a few keys: nobody is ever two, tokens grow, and all goes on.
+async fn random_kills(time: Duration) {
     const KEYS: u64 = 3;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");
-    let long = std::env::var_os("SOLOIST_SOAK").is_some();
-    let end = Instant::now() + Duration::from_secs(if long { 300 } else { 4 });
+    let end = Instant::now() + time;
     let mut racers = Vec::new();
     for _ in 0..5 {
         racers.push(Child::start(&format!("race {KEYS}"), &path));
@@ -161,14 +173,16 @@ async fn random_kills_break_nothing() {
         finished(racer).await;
     }
     let store = open(&path);
+    let mut held = 0;
     for number in 0..KEYS {
         hold(&store, &lock(&format!("key-{number}"))).await;
         let tokens = std::fs::read_to_string(dir.path().join(format!("witness-{number}"))).unwrap();
         let tokens: Vec<u64> = tokens.lines().map(|token| token.parse().unwrap()).collect();
         assert!(tokens.windows(2).all(|pair| pair[0] < pair[1]), "tokens of key {number} do not grow");
         assert!(tokens.len() > 10, "hardly anything went on");
+        held += tokens.len();
     }
-    println!("{kills} kills");
+    println!("local store: {held} leases, {kills} kills, 0 violations");
 }
 
 /// Reads on to the end of a killed racer, which must have had nothing to say.
