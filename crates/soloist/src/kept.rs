@@ -1,5 +1,6 @@
 //! A lease that is kept: what its owner and the keeper know of it together.
 
+use std::fmt;
 use std::pin::pin;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -35,7 +36,6 @@ pub(crate) struct Kept {
     told: Notify,
 }
 
-#[derive(Debug)]
 struct Life {
     /// What the next renewal asks for.
     ttl: Ttl,
@@ -47,6 +47,17 @@ struct Life {
     longest: Ttl,
     deadline: Option<Moment>,
     loss: Option<Loss>,
+    on_loss: Option<OnLoss>,
+}
+
+/// Called when a lease is lost, once.
+pub(crate) type OnLoss = Box<dyn FnOnce() + Send>;
+
+impl fmt::Debug for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Life { ttl, deadline, loss, .. } = self;
+        f.debug_struct("Life").field("ttl", ttl).field("deadline", deadline).field("loss", loss).finish()
+    }
 }
 
 /// A renewal, and what was asked for when it was made.
@@ -66,7 +77,15 @@ impl Kept {
         ttl: Ttl,
         deadline: Option<Moment>,
     ) -> Self {
-        let life = Mutex::new(Life { ttl, term: ttl, changes: 0, longest: ttl, deadline, loss: None });
+        let life = Mutex::new(Life {
+            ttl,
+            term: ttl,
+            changes: 0,
+            longest: ttl,
+            deadline,
+            loss: None,
+            on_loss: None,
+        });
         let (ending, told) = (AtomicBool::new(false), Notify::new());
         Kept { key, ticket, token, holder, since: Moment::now(), until: None, life, ending, told }
     }
@@ -161,9 +180,11 @@ impl Kept {
         let mut life = self.life();
         let first = life.loss.is_none();
         life.loss.get_or_insert_with(|| loss.clone());
+        let on_loss = life.on_loss.take();
         drop(life);
         if first {
             self.told.notify_waiters();
+            on_loss.into_iter().for_each(|tell| tell());
             observe::lost(self.subject(), &loss);
         }
     }
@@ -200,8 +221,20 @@ impl Kept {
         }
     }
 
-    /// Resolves when somebody has said that the lease has ended: the keeper does at its deadline. For the many,
-    /// who need no clock of their own. Cancel safe.
+    /// Has this called when the lease is lost, by whoever says so: the keeper does at its deadline. For the many who
+    /// wait for what its owner does. At once if it is lost already; in place of what was to be called before.
+    pub(crate) fn on_loss(&self, tell: OnLoss) {
+        let mut life = self.life();
+        if life.loss.is_none() {
+            life.on_loss = Some(tell);
+            return;
+        }
+        drop(life);
+        tell();
+    }
+
+    /// Resolves when somebody has said that the lease has ended. Without a look at the clock. Cancel safe.
+    #[cfg(soloist_shuttle)]
     pub(crate) async fn told_lost(&self) {
         let mut said = pin!(self.told.notified());
         said.as_mut().enable();

@@ -90,7 +90,7 @@ impl Place {
                 Err(Error::Guarded { store: self.store.name().into(), left })
             }
             Err(_) if self.in_line => {
-                observe::wait_over(&self.request, self.began);
+                observe::wait_over(&self.request.key, &self.request.holder, self.began);
                 self.leave_soon().await;
                 Err(timed_out(&*self.store, &self.request.key, Moment::now().since(began)).await)
             }

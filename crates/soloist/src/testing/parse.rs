@@ -322,7 +322,7 @@ fn payload(bytes: &[u8]) {
     for kind in [OutcomeKind::Value, OutcomeKind::Error] {
         let body = Body::Inline(bytes.clone());
         let outcome = Outcome { token: FencingToken(1), leader: leader.clone(), at: 1, until: 2, kind, body };
-        drop(value_of::<serde_json::Value>(key.clone(), outcome));
+        drop(value_of::<serde_json::Value>(&key, &outcome));
     }
 }
 
