@@ -1,10 +1,10 @@
 //! Asking for a lock: the options are methods, await is the verb.
 
-use std::future::{Future, IntoFuture};
+use std::future::{Future, IntoFuture, ready};
 use std::pin::Pin;
 use std::time::Duration;
 
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ use crate::lease::Lease;
 use crate::limits;
 use crate::name::{Holder, Key, Note, Ticket};
 use crate::observe;
-use crate::place::Served;
+use crate::place::{Place, Served};
 use crate::protocol::{Mode, Request, Ttl, Want};
 use crate::replicas;
 
@@ -31,6 +31,13 @@ pub(crate) struct Ask {
     pub(crate) replicas: u32,
     /// The first thing that is wrong with it.
     wrong: Option<Box<Error>>,
+}
+
+/// A place, for how long it is waited for, and the span around that.
+struct Placed {
+    place: Place,
+    wait: Option<Duration>,
+    span: Span,
 }
 
 impl Ask {
@@ -69,6 +76,16 @@ impl Ask {
             (Some(wrong), _) => Err(Error::clone(wrong)),
             (None, None) => Err(Error::EmptyName { what: "key" }),
         }
+    }
+
+    /// The place of a lock, asked for by nobody yet.
+    fn placed(self, client: &Client, mode: Mode) -> Result<Placed> {
+        let (max_hold, replicas) = (self.max_hold, replicas::check(&**client.store(), self.replicas)?);
+        let (request, wait) = self.request(Want::Lock, mode)?;
+        let span = observe::lock_span(&request.key, &request.holder);
+        let mut place = client.place(request, max_hold);
+        place.replicas(replicas);
+        Ok(Placed { place, wait, span })
     }
 
     /// The request.
@@ -261,14 +278,17 @@ impl<'a> IntoFuture for Lock<'a> {
     /// Safe: dropped at any moment, no key stays held and no place in line stays taken.
     fn into_future(self) -> Self::IntoFuture {
         let Lock { client, ask, mode } = self;
+        // Now, so that the future holds the place and nothing else: there may be very many who wait.
+        let Placed { mut place, wait, span } = match ask.placed(client, mode) {
+            Ok(placed) => placed,
+            Err(error) => return Box::pin(ready(Err(error))),
+        };
         Box::pin(async move {
-            let (max_hold, replicas) = (ask.max_hold, replicas::check(&**client.store(), ask.replicas)?);
-            let (request, wait) = ask.request(Want::Lock, mode)?;
-            let (key, span) = (request.key.clone(), observe::lock_span(&request.key, &request.holder));
-            match client.place(request, max_hold).replicas(replicas).served(wait).instrument(span).await? {
+            match place.served(wait).instrument(span).await? {
                 Served::Lease(lease) => Ok(lease),
                 Served::Busy(now) => {
-                    Err(Error::TimedOut { key, waited: Duration::ZERO, holder: Some(now.holder) })
+                    let (key, holder) = (place.key().clone(), Some(now.holder));
+                    Err(Error::TimedOut { key, waited: Duration::ZERO, holder })
                 }
                 Served::Done(_) => Err(client.odd_answer("a lock is answered with a result")),
             }
@@ -327,11 +347,12 @@ impl<'a> IntoFuture for TryLock<'a> {
     /// Safe: dropped at any moment, no key stays held.
     fn into_future(self) -> Self::IntoFuture {
         let TryLock { client, ask } = self;
+        let Placed { mut place, span, .. } = match ask.placed(client, Mode::Try) {
+            Ok(placed) => placed,
+            Err(error) => return Box::pin(ready(Err(error))),
+        };
         Box::pin(async move {
-            let (max_hold, replicas) = (ask.max_hold, replicas::check(&**client.store(), ask.replicas)?);
-            let (request, _) = ask.request(Want::Lock, Mode::Try)?;
-            let span = observe::lock_span(&request.key, &request.holder);
-            match client.place(request, max_hold).replicas(replicas).served(None).instrument(span).await? {
+            match place.served(None).instrument(span).await? {
                 Served::Lease(lease) => Ok(Some(lease)),
                 Served::Busy(_) => Ok(None),
                 Served::Done(_) => Err(client.odd_answer("a lock is answered with a result")),

@@ -301,10 +301,10 @@ pub(crate) fn names(bytes: &[u8]) {
     assert!(pattern.len() <= 2 * text.len() + 24);
     if let Ok(key) = Key::stored(text) {
         let names = KeyNames::of(&key, keys::shard(&key));
-        for name in [&names.lease, &names.queue, &names.result] {
+        for name in [names.lease(), names.queue(), names.result()] {
             assert_eq!(KeyNames::user_key(name.as_bytes()).as_ref(), Some(&key), "{name:?}");
         }
-        assert!(KeyNames::user_key(names.fence.as_bytes()).is_none());
+        assert!(KeyNames::user_key(names.fence().as_bytes()).is_none());
     }
 }
 

@@ -1,7 +1,8 @@
 //! The verbs in Lua, one small file each, behind the prelude that they share.
 
-use redis::{Cmd, Script};
+use redis::Script;
 
+use super::command::Cmd;
 use super::pack;
 use crate::protocol::{HANDOVER_TTL, Micros, RESULT_GRACE};
 
@@ -48,15 +49,14 @@ impl Verb {
 
     /// The command that runs it by its hash.
     pub(super) fn by_hash(&self) -> Cmd {
-        // Room for what most verbs say, so that it does not grow bit by bit.
-        let mut cmd = Cmd::with_capacity(16, 512);
-        cmd.arg("EVALSHA").arg(&self.hash);
+        let mut cmd = Cmd::new("EVALSHA");
+        cmd.arg(&self.hash);
         cmd
     }
 
     /// The command that runs it, and makes the server remember it. It never fails for a script forgotten.
     pub(super) fn by_source(&self) -> Cmd {
-        let mut cmd = redis::cmd("EVAL");
+        let mut cmd = Cmd::new("EVAL");
         cmd.arg(&self.source);
         cmd
     }
