@@ -16,7 +16,7 @@
 /// The length of a head.
 pub(super) const HEADER: usize = 56;
 const MAGIC: [u8; 7] = *b"soloist";
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 /// The head of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
