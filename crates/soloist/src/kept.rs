@@ -39,6 +39,8 @@ pub(crate) struct Kept {
 struct Life {
     /// What the next renewal asks for.
     ttl: Ttl,
+    /// How long the store gave it last: a hand-over's first life is short, whatever was asked for.
+    term: Ttl,
     /// How often what is asked for was changed, or may have been at the store.
     changes: u64,
     /// The longest that was ever asked for: the store may still count by it.
@@ -67,7 +69,7 @@ pub(crate) struct Asked {
 }
 
 impl Kept {
-    /// A lease whose first (perhaps short) ttl ends at `deadline` and that is renewed for `ttl` from then on.
+    /// A lease whose life ends at `deadline` and that is renewed for `ttl` each time.
     pub(crate) fn new(
         (key, ticket): (Key, Ticket),
         token: FencingToken,
@@ -75,9 +77,23 @@ impl Kept {
         ttl: Ttl,
         deadline: Option<Moment>,
     ) -> Self {
-        let life = Mutex::new(Life { ttl, changes: 0, longest: ttl, deadline, loss: None, on_loss: None });
+        let life = Mutex::new(Life {
+            ttl,
+            term: ttl,
+            changes: 0,
+            longest: ttl,
+            deadline,
+            loss: None,
+            on_loss: None,
+        });
         let (ending, told) = (AtomicBool::new(false), Notify::new());
         Kept { key, ticket, token, holder, since: Moment::now(), until: None, life, ending, told }
+    }
+
+    /// The same, whose first life is of this length: when that is renewed goes by it.
+    pub(crate) fn at_first(self, term: Ttl) -> Self {
+        self.life().term = term;
+        self
     }
 
     /// The same, held for so long at most.
@@ -95,8 +111,9 @@ impl Kept {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn ttl(&self) -> Ttl {
-        self.life().ttl
+    /// How long it lives at a time, as far as the store has said: all that is planned goes by this.
+    pub(crate) fn term(&self) -> Ttl {
+        self.life().term
     }
 
     /// How long the store may hold it from now on, whatever was lost on the way; `None` is for ever.
@@ -109,6 +126,7 @@ impl Kept {
     pub(crate) fn set_ttl(&self, ttl: Ttl) {
         let mut life = self.life();
         life.ttl = ttl;
+        life.term = shorter(life.term, ttl);
         life.changes += 1;
         if life.longest.duration().is_some_and(|longest| ttl.duration().is_none_or(|ttl| longest < ttl)) {
             life.longest = ttl;
@@ -136,6 +154,7 @@ impl Kept {
         // From before sending: the store began the ttl no earlier.
         let end = asked.renewal.ttl.duration().map(|ttl| sent.after(ttl));
         if counts {
+            life.term = life.ttl;
             life.deadline = earlier(end, self.until);
         } else {
             // Invariant: no deadline is later than the store's, which may count by this one.
@@ -257,6 +276,14 @@ impl Kept {
             detach,
         };
         Asked { renewal, ttl, changes }
+    }
+}
+
+/// The shorter of two lives.
+fn shorter(one: Ttl, other: Ttl) -> Ttl {
+    match other {
+        Ttl::Micros(us) => one.at_most(us),
+        Ttl::Forever => one,
     }
 }
 

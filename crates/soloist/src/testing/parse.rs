@@ -103,6 +103,12 @@ pub const TARGETS: &[Target] = &[
         covers: &["store/redis/answer.rs", "store/redis/mod.rs"],
     },
     Target {
+        name: "redis_reply",
+        run: redis::parse::reply,
+        seeds: redis::parse::reply_seeds,
+        covers: &["store/redis/reply.rs"],
+    },
+    Target {
         name: "redis_greeting",
         run: redis::parse::greeting,
         seeds: redis::parse::greeting_seeds,
