@@ -273,6 +273,13 @@ impl Kept {
         }
     }
 
+    /// Whether it is not lost at this moment, and so much of it is left, or a third of its ttl.
+    pub(crate) fn has_left(&self, enough: Duration, now: Moment) -> bool {
+        let life = self.life();
+        let enough = life.ttl.duration().map_or(enough, |ttl| enough.min(ttl / 3));
+        life.loss.is_none() && life.deadline.is_none_or(|end| end.since(now) >= enough)
+    }
+
     /// How the lease ended, if it has. Looks at the clock itself: true at once after a suspend.
     pub(crate) fn loss(&self) -> Option<Loss> {
         if self.deadline().is_some_and(|end| Moment::now() >= end) {
