@@ -1,5 +1,6 @@
 //! A lease that is kept: what its owner and the keeper know of it together.
 
+use std::fmt;
 use std::pin::pin;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -35,16 +36,28 @@ pub(crate) struct Kept {
     told: Notify,
 }
 
-#[derive(Debug)]
 struct Life {
     /// What the next renewal asks for.
     ttl: Ttl,
+    /// How long the store gave it last: a hand-over's first life is short, whatever was asked for.
+    term: Ttl,
     /// How often what is asked for was changed, or may have been at the store.
     changes: u64,
     /// The longest that was ever asked for: the store may still count by it.
     longest: Ttl,
     deadline: Option<Moment>,
     loss: Option<Loss>,
+    on_loss: Option<OnLoss>,
+}
+
+/// Called when a lease is lost, once.
+pub(crate) type OnLoss = Box<dyn FnOnce() + Send>;
+
+impl fmt::Debug for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Life { ttl, deadline, loss, .. } = self;
+        f.debug_struct("Life").field("ttl", ttl).field("deadline", deadline).field("loss", loss).finish()
+    }
 }
 
 /// A renewal, and what was asked for when it was made.
@@ -56,7 +69,7 @@ pub(crate) struct Asked {
 }
 
 impl Kept {
-    /// A lease whose first (perhaps short) ttl ends at `deadline` and that is renewed for `ttl` from then on.
+    /// A lease whose life ends at `deadline` and that is renewed for `ttl` each time.
     pub(crate) fn new(
         (key, ticket): (Key, Ticket),
         token: FencingToken,
@@ -64,9 +77,23 @@ impl Kept {
         ttl: Ttl,
         deadline: Option<Moment>,
     ) -> Self {
-        let life = Mutex::new(Life { ttl, changes: 0, longest: ttl, deadline, loss: None });
+        let life = Mutex::new(Life {
+            ttl,
+            term: ttl,
+            changes: 0,
+            longest: ttl,
+            deadline,
+            loss: None,
+            on_loss: None,
+        });
         let (ending, told) = (AtomicBool::new(false), Notify::new());
         Kept { key, ticket, token, holder, since: Moment::now(), until: None, life, ending, told }
+    }
+
+    /// The same, whose first life is of this length: when that is renewed goes by it.
+    pub(crate) fn at_first(self, term: Ttl) -> Self {
+        self.life().term = term;
+        self
     }
 
     /// The same, held for so long at most.
@@ -84,8 +111,9 @@ impl Kept {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn ttl(&self) -> Ttl {
-        self.life().ttl
+    /// How long it lives at a time, as far as the store has said: all that is planned goes by this.
+    pub(crate) fn term(&self) -> Ttl {
+        self.life().term
     }
 
     /// How long the store may hold it from now on, whatever was lost on the way; `None` is for ever.
@@ -98,6 +126,7 @@ impl Kept {
     pub(crate) fn set_ttl(&self, ttl: Ttl) {
         let mut life = self.life();
         life.ttl = ttl;
+        life.term = shorter(life.term, ttl);
         life.changes += 1;
         if life.longest.duration().is_some_and(|longest| ttl.duration().is_none_or(|ttl| longest < ttl)) {
             life.longest = ttl;
@@ -125,6 +154,7 @@ impl Kept {
         // From before sending: the store began the ttl no earlier.
         let end = asked.renewal.ttl.duration().map(|ttl| sent.after(ttl));
         if counts {
+            life.term = life.ttl;
             life.deadline = earlier(end, self.until);
         } else {
             // Invariant: no deadline is later than the store's, which may count by this one.
@@ -150,9 +180,11 @@ impl Kept {
         let mut life = self.life();
         let first = life.loss.is_none();
         life.loss.get_or_insert_with(|| loss.clone());
+        let on_loss = life.on_loss.take();
         drop(life);
         if first {
             self.told.notify_waiters();
+            on_loss.into_iter().for_each(|tell| tell());
             observe::lost(self.subject(), &loss);
         }
     }
@@ -189,8 +221,20 @@ impl Kept {
         }
     }
 
-    /// Resolves when somebody has said that the lease has ended: the keeper does at its deadline. For the many,
-    /// who need no clock of their own. Cancel safe.
+    /// Has this called when the lease is lost, by whoever says so: the keeper does at its deadline. For the many who
+    /// wait for what its owner does. At once if it is lost already; in place of what was to be called before.
+    pub(crate) fn on_loss(&self, tell: OnLoss) {
+        let mut life = self.life();
+        if life.loss.is_none() {
+            life.on_loss = Some(tell);
+            return;
+        }
+        drop(life);
+        tell();
+    }
+
+    /// Resolves when somebody has said that the lease has ended. Without a look at the clock. Cancel safe.
+    #[cfg(soloist_shuttle)]
     pub(crate) async fn told_lost(&self) {
         let mut said = pin!(self.told.notified());
         said.as_mut().enable();
@@ -225,6 +269,14 @@ impl Kept {
             detach,
         };
         Asked { renewal, ttl, changes }
+    }
+}
+
+/// The shorter of two lives.
+fn shorter(one: Ttl, other: Ttl) -> Ttl {
+    match other {
+        Ttl::Micros(us) => one.at_most(us),
+        Ttl::Forever => one,
     }
 }
 
