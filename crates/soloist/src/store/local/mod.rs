@@ -46,7 +46,7 @@ use self::transaction::{Core, Touches};
 use self::watch::Watches;
 use super::hub::Hub;
 use super::memory::StoreClock;
-use super::{EventStream, Notice, Reply, Store, waiting};
+use super::{EventStream, Notice, Reply, Results, Store, waiting};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
@@ -342,6 +342,12 @@ impl Store for LocalStore {
         let mut open = self.open_part().as_ref().ok_or(Error::Closed)?.events.subscribe();
         let closed = async move { while open.recv().await.is_ok() {} };
         Ok(events::subscribe(&self.core.folder)?.take_until(closed).boxed())
+    }
+
+    async fn results(&self) -> Result<Option<Box<dyn Results>>> {
+        let open = self.open_part();
+        let _ = open.as_ref().ok_or(Error::Closed)?;
+        events::results(&self.core.folder).map(Some)
     }
 
     async fn examine(&self, _: Duration) -> Result<Vec<Finding>> {
