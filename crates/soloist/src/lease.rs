@@ -233,11 +233,13 @@ impl Lease {
         if let Some(loss) = self.kept.loss() {
             return Err(self.lost_error(loss));
         }
-        let asked = self.kept.renewal(detach);
+        let mut asked = self.kept.renewal(detach);
+        // Should this future be dropped, or fail, the store may carry it out for so long.
+        asked.sending(self.store.settles());
         let sent = Moment::now();
         match self.store.renew(std::slice::from_ref(&asked.renewal)).await?.pop() {
             Some(Renewed::Renewed { .. }) => {
-                if !self.kept.renewed(sent, &asked) {
+                if !self.kept.renewed(sent, &mut asked) {
                     // Another ttl was asked for at the same time: the next answer tells which one stands.
                     self.keeper.plan_anew(self.kept.ticket);
                 }
