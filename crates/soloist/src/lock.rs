@@ -375,7 +375,7 @@ impl<'a> IntoFuture for Lock<'a> {
                     let (key, holder) = (place.key().clone(), Some(now.holder));
                     Err(Error::TimedOut { key, waited: Duration::ZERO, holder })
                 }
-                Served::Done(_) => Err(client.odd_answer("a lock is answered with a result")),
+                Served::Done(..) => Err(client.odd_answer("a lock is answered with a result")),
             }
         })
     }
@@ -440,7 +440,7 @@ impl<'a> IntoFuture for TryLock<'a> {
             match place.served(None).instrument(span).await? {
                 Served::Lease(lease) => Ok(Some(lease)),
                 Served::Busy(_) => Ok(None),
-                Served::Done(_) => Err(client.odd_answer("a lock is answered with a result")),
+                Served::Done(..) => Err(client.odd_answer("a lock is answered with a result")),
             }
         })
     }

@@ -47,7 +47,7 @@ use self::replicas::{Replicas, Wanted};
 use self::scripts::Scripts;
 use self::server_clock::ServerClock;
 use super::hub::{Hub, LastPlace};
-use super::{EventStream, Notice, Reply, Store, Told, waiting};
+use super::{EventStream, Notice, Reply, Results, Store, Told, waiting};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::name::{Key, Session, Ticket};
@@ -363,6 +363,10 @@ impl Store for RedisStore {
             }
         })
         .boxed())
+    }
+
+    async fn results(&self) -> Result<Option<Box<dyn Results>>> {
+        self.listener.results(&self.name, self.options.give_up).await.map(Some)
     }
 
     async fn examine(&self, ttl: Duration) -> Result<Vec<Finding>> {
