@@ -50,3 +50,29 @@ async fn a_renewal_in_a_long_line_costs_one_call_more() {
     let renew = least(async || drop(store.renew(std::slice::from_ref(&renewal)).await.unwrap()));
     assert_eq!(renew.await, 5, "the heads, and then what stands behind a table that is not small");
 }
+
+#[tokio::test]
+async fn who_locks_and_releases_all_the_time_lets_others_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&base(&dir));
+    let busy = async {
+        loop {
+            let request = lock("a");
+            hold(&store, &request).await;
+            release(&store, &request).await;
+        }
+    };
+    let others = std::cell::Cell::new(0);
+    let count = async {
+        while others.get() < 10 {
+            tokio::task::yield_now().await;
+            others.set(others.get() + 1);
+        }
+    };
+    tokio::select! {
+        biased;
+        () = busy => {}
+        () = count => {}
+    }
+    assert_eq!(others.get(), 10);
+}

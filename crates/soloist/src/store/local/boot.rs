@@ -1,6 +1,7 @@
 //! Which machine this is, and which of its boots: nothing that was kept before a reboot may be read after.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
 
@@ -12,8 +13,16 @@ pub(super) struct BootName {
 }
 
 impl BootName {
-    /// Of this machine, now.
-    pub(super) fn current() -> Result<Self> {
+    /// Of this machine, now: it is the same for as long as a process lives.
+    pub(super) fn current() -> Result<&'static Self> {
+        static CURRENT: OnceLock<BootName> = OnceLock::new();
+        match CURRENT.get() {
+            Some(current) => Ok(current),
+            None => Self::read().map(|read| CURRENT.get_or_init(|| read)),
+        }
+    }
+
+    fn read() -> Result<Self> {
         let machine = read("/etc/machine-id")
             .or_else(|| read("/var/lib/dbus/machine-id"))
             .or_else(|| plain(&rustix::system::uname().nodename().to_string_lossy()))

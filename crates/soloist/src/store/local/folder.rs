@@ -11,7 +11,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +38,7 @@ pub(super) struct Dir {
 /// The folders of a store.
 #[derive(Debug)]
 pub(super) struct Folder {
+    base: Dir,
     pub(super) root: Dir,
     pub(super) shards: Dir,
     pub(super) sessions: Dir,
@@ -65,13 +66,23 @@ pub(super) fn failed(path: &Path, verb: &str, error: impl Into<io::Error>) -> Er
 impl Dir {
     /// Opens a folder, made if missing, and checks that it is ours alone.
     fn open(path: PathBuf) -> Result<Self> {
+        let found = path.clone();
+        Self::open_at(rustix::fs::CWD, &found, path)
+    }
+
+    /// Likewise one in this, by a short way.
+    fn sub(&self, name: &str) -> Result<Self> {
+        Self::open_at(self.fd.as_fd(), Path::new(name), self.path.join(name))
+    }
+
+    fn open_at(from: BorrowedFd<'_>, name: &Path, path: PathBuf) -> Result<Self> {
         let refuse = |why: String, hint| Err(Error::Folder { path: path.clone(), why, hint });
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut opened = rustix::fs::open(&path, flags, Mode::empty());
+        let mut opened = rustix::fs::openat(from, name, flags, Mode::empty());
         if matches!(opened, Err(Errno::NOENT)) {
             let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
             made.map_err(|error| failed(&path, "made", error))?;
-            opened = rustix::fs::open(&path, flags, Mode::empty());
+            opened = rustix::fs::openat(from, name, flags, Mode::empty());
         }
         let fd = match opened {
             Ok(fd) => fd,
@@ -141,14 +152,17 @@ impl Folder {
         let base = Dir::open(base)?;
         shared_machine_only(&base)?;
         let boot = BootName::current()?;
-        let root = Dir::open(base.path.join(boot.folder()))?;
-        let sub = |name: &str| Dir::open(root.path.join(name));
+        let root = base.sub(&boot.folder())?;
+        let sub = |name: &str| root.sub(name);
         let (shards, sessions, events, results) = (sub("s")?, sub("p")?, sub("e")?, sub("r")?);
-        for past in base.names().into_iter().filter(|name| boot.is_past(name)) {
-            // Best effort: what stays is read by nobody.
-            let _ = std::fs::remove_dir_all(base.path.join(past));
-        }
-        Ok(Folder { root, shards, sessions, events, results })
+        Ok(Folder { base, root, shards, sessions, events, results })
+    }
+
+    /// What is left of other boots of this machine.
+    pub(super) fn past(&self) -> Vec<PathBuf> {
+        let Ok(boot) = BootName::current() else { return Vec::new() };
+        let past = self.base.names().into_iter().filter(|name| boot.is_past(name));
+        past.map(|name| self.base.path.join(name)).collect()
     }
 
     /// The store's clock: the wall clock of the moment when the folder was made, and from then on only the
@@ -156,7 +170,13 @@ impl Folder {
     pub(super) fn clock(&self) -> Result<StoreClock> {
         let path = self.root.path.join("clock");
         let read = || match self.root.file("clock", OFlags::RDONLY) {
-            Ok(fd) => io::read_to_string(File::from(fd)).map(Some).map_err(|e| failed(&path, "read", e)),
+            Ok(fd) => {
+                // One short line, written before the file had its name.
+                let mut text = [0; 32];
+                let read = rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut text[..]));
+                let read = read.map_err(|error| failed(&path, "read", error))?;
+                Ok(Some(String::from_utf8_lossy(&text[..read]).into_owned()))
+            }
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(failed(&path, "opened", error)),
         };

@@ -30,6 +30,12 @@ pub(super) fn begin(core: &Arc<Core>, runtime: &Handle) -> JoinHandle<()> {
             tokio::time::sleep(LATER).await;
         }
         let folder: &Folder = &core.folder;
+        let past = folder.past();
+        if !past.is_empty() {
+            // Best effort: what stays is read by nobody.
+            let remove = || past.into_iter().for_each(|path| drop(std::fs::remove_dir_all(path)));
+            let _ = tokio::task::spawn_blocking(remove).await;
+        }
         for dir in [&folder.sessions, &folder.events] {
             remove_dead(dir);
             tokio::task::yield_now().await;

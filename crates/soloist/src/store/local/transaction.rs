@@ -3,8 +3,8 @@
 //! Invariant: from the lock to its return a transaction is one synchronous piece, so no dropped future and no
 //! cancelled task can leave it half done. What a kill can leave is either nothing or the whole.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
@@ -36,7 +36,8 @@ pub(super) struct Core {
     pub(super) closed: AtomicBool,
     met: Met,
     subscribers: Subscribers,
-    shards: Vec<Arc<Mutex<Shard>>>,
+    /// Made when they are first used: most are not.
+    shards: Vec<OnceLock<Arc<Mutex<Shard>>>>,
 }
 
 /// Which keys a transaction may change.
@@ -52,9 +53,14 @@ pub(super) enum Touches {
 
 impl Core {
     pub(super) fn new(folder: Arc<Folder>, clock: StoreClock, session: Session, hub: Arc<Hub>) -> Self {
-        let shards = (0..SHARDS).map(|number| Arc::new(Mutex::new(Shard::new(number, &folder)))).collect();
+        let shards = (0..SHARDS).map(|_| OnceLock::new()).collect();
         let (closed, met, subscribers) = (AtomicBool::new(false), Met::default(), Subscribers::default());
         Core { folder, clock, session, hub, closed, met, subscribers, shards }
+    }
+
+    fn shard(&self, number: u16) -> &Arc<Mutex<Shard>> {
+        let made = || Arc::new(Mutex::new(Shard::new(number, &self.folder)));
+        self.shards[usize::from(number)].get_or_init(made)
     }
 
     /// Runs a verb on one key.
@@ -77,7 +83,7 @@ impl Core {
 
     /// Whether no key of this shard was ever used.
     pub(super) fn is_missing(&self, number: u16) -> bool {
-        let shard = self.shards[usize::from(number)].try_lock();
+        let shard = self.shard(number).try_lock();
         shard.is_ok_and(|shard| shard.is_missing(&self.folder))
     }
 
@@ -89,7 +95,9 @@ impl Core {
         touches: Touches,
         verb: impl FnOnce(&mut Table, &mut Step<'_>) -> T + Send + 'static,
     ) -> Result<(T, Micros)> {
-        let shard = &self.shards[usize::from(number)];
+        // Nothing here waits as a rule: who asks time and again still lets others of its runtime go on.
+        tokio::task::consume_budget().await;
+        let shard = self.shard(number);
         let mut shard = match Arc::clone(shard).try_lock_owned() {
             Ok(shard) => shard,
             Err(_) => Arc::clone(shard).lock_owned().await,
