@@ -84,13 +84,12 @@ impl Cache {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The result of a key, if one is kept here and may be served.
-    pub(crate) fn get(&self, key: &Key) -> Option<Arc<Outcome>> {
+    /// The result of a key, if one is kept here and may be served to who asks at this moment.
+    pub(crate) fn get(&self, key: &Key, now: Moment) -> Option<Arc<Outcome>> {
         let mut state = self.state();
         // Invariant: first up to when all is told, and then what.
         let complete = state.results.as_ref()?.complete();
         state.hear();
-        let now = Moment::now();
         complete.filter(|at| now.since(*at) <= STALE)?;
         let entry = state.kept.get_mut(key)?;
         if entry.end <= now {

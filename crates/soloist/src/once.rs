@@ -155,8 +155,7 @@ impl<'a> Once<'a> {
         F: FnOnce() -> W,
         W: Future<Output = Result<T, E>>,
     {
-        let again = self.clone();
-        let leader = match self.join::<T>().await? {
+        let leader = match self.joined::<T>().await? {
             Flight::Done(value) => return Ok(value),
             Flight::Leader(leader) => leader,
         };
@@ -170,15 +169,15 @@ impl<'a> Once<'a> {
             }
         };
         match published {
-            Err(Error::Lost { loss, .. }) => again.follow(loss).await,
+            Err(Error::Lost { loss, .. }) => self.follow(loss).await,
             published => published,
         }
     }
 
     /// A replaced leader hears its successor's value. Its own work is spent: if there is no successor, it
     /// says that it lost the lease.
-    async fn follow<T: Payload>(self, loss: Loss) -> Result<T> {
-        match self.join::<T>().await? {
+    async fn follow<T: Payload>(&self, loss: Loss) -> Result<T> {
+        match self.joined::<T>().await? {
             Flight::Done(value) => Ok(value),
             Flight::Leader(leader) => Err(leader.lease().kept().lost_error(loss)),
         }
@@ -209,6 +208,10 @@ impl<'a> Once<'a> {
     /// # }
     /// ```
     pub async fn join<T: Payload>(self) -> Result<Flight<T>> {
+        self.joined().await
+    }
+
+    async fn joined<T: Payload>(&self) -> Result<Flight<T>> {
         let (key, wait) = self.ask.checked()?;
         let span = observe::once_span(key, &self.ask.holder);
         match self.seat(key, wait).instrument(span).await? {
@@ -223,7 +226,7 @@ impl<'a> Once<'a> {
         let replicas = replicas::check(&**self.client.store(), self.ask.replicas)?;
         let began = Moment::now();
         if self.cached
-            && let Some(outcome) = self.client.cache().get(key)
+            && let Some(outcome) = self.client.cache().get(key, began)
         {
             observe::followed(key, &self.ask.holder, &outcome, began);
             return Ok(Seat::Done(outcome));

@@ -114,6 +114,27 @@ async fn what_was_missed_while_the_connection_was_cut_is_not_served() {
 }
 
 #[tokio::test]
+async fn nor_is_what_nobody_read_meanwhile() {
+    let server = RedisServer::start();
+    let wire = FaultyWire::before(("127.0.0.1", server.port())).unwrap();
+    let (client, other) = (patient(&wire.url()).await, patient(&server.url()).await);
+    let also = async |client: &Client, own: u32| {
+        let once = client.once("also").keep(LONG);
+        soon(once.run(|| async move { Ok::<u32, Error>(own) })).await.unwrap()
+    };
+    assert_eq!((read(&client, 1).await, also(&client, 1).await), (1, 1));
+    kept_here(&client, &server).await;
+    wire.refuse(true);
+    wire.cut();
+    other.forget("also").await.unwrap();
+    assert_eq!(also(&other, 2).await, 2);
+    wire.refuse(false);
+    // All is heard again; and of what happened before that, nothing was.
+    kept_here(&client, &server).await;
+    assert_eq!(also(&client, 0).await, 2);
+}
+
+#[tokio::test]
 async fn a_server_that_lost_its_data_is_asked_anew() {
     let mut server = RedisServer::start();
     let client = patient(&server.url()).await;
