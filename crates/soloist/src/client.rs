@@ -420,7 +420,7 @@ impl Client {
     pub async fn result<T: Payload>(&self, key: impl AsRef<str>) -> Result<Option<T>> {
         let key = Key::new(key)?;
         let outcome = self.store().result(&key).await?;
-        outcome.map(|outcome| value_of(key, outcome)).transpose()
+        outcome.map(|outcome| value_of(&key, &outcome)).transpose()
     }
 
     /// Drops the result that is kept for a key. A flight that is under way is not kept either: those who

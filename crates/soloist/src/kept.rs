@@ -1,5 +1,6 @@
 //! A lease that is kept: what its owner and the keeper know of it together.
 
+use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -35,19 +36,31 @@ pub(crate) struct Kept {
     told: Notify,
 }
 
-#[derive(Debug)]
 struct Life {
     /// What the next renewal asks for.
     ttl: Ttl,
+    /// How long the store gave it last: a hand-over's first life is short, whatever was asked for.
+    term: Ttl,
     /// How often what is asked for was changed, or may have been at the store.
     changes: u64,
     /// The longest that was ever asked for: the store may still count by it.
     longest: Ttl,
     deadline: Option<Moment>,
     loss: Option<Loss>,
+    on_loss: Option<OnLoss>,
     /// What is open of the requests for `ttl`, and of those for other ttls, which are few and mostly none.
     open: Open,
     others: Vec<(Ttl, Open)>,
+}
+
+/// Called when a lease is lost, once.
+pub(crate) type OnLoss = Box<dyn FnOnce() + Send>;
+
+impl fmt::Debug for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Life { ttl, deadline, loss, .. } = self;
+        f.debug_struct("Life").field("ttl", ttl).field("deadline", deadline).field("loss", loss).finish()
+    }
 }
 
 /// Requests for one ttl that were not answered: the store may carry them out after later ones.
@@ -123,7 +136,7 @@ impl Life {
 }
 
 impl Kept {
-    /// A lease whose first (perhaps short) ttl ends at `deadline` and that is renewed for `ttl` from then on.
+    /// A lease whose life ends at `deadline` and that is renewed for `ttl` each time.
     pub(crate) fn new(
         (key, ticket): (Key, Ticket),
         token: FencingToken,
@@ -131,10 +144,25 @@ impl Kept {
         ttl: Ttl,
         deadline: Option<Moment>,
     ) -> Self {
-        let (open, others) = (Open::default(), Vec::new());
-        let life = Mutex::new(Life { ttl, changes: 0, longest: ttl, deadline, loss: None, open, others });
+        let life = Mutex::new(Life {
+            ttl,
+            term: ttl,
+            changes: 0,
+            longest: ttl,
+            deadline,
+            loss: None,
+            on_loss: None,
+            open: Open::default(),
+            others: Vec::new(),
+        });
         let (ending, told) = (AtomicBool::new(false), Notify::new());
         Kept { key, ticket, token, holder, since: Moment::now(), until: None, life, ending, told }
+    }
+
+    /// The same, whose first life is of this length: when that is renewed goes by it.
+    pub(crate) fn at_first(self, term: Ttl) -> Self {
+        self.life().term = term;
+        self
     }
 
     /// The same, held for so long at most.
@@ -152,9 +180,9 @@ impl Kept {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The ttl to plan by: what is asked for, or a shorter one that the store may yet count by.
-    pub(crate) fn ttl(&self) -> Ttl {
-        self.life().shortest()
+    /// How long it lives at a time, as far as the store has said and may still say: all that is planned goes by this.
+    pub(crate) fn term(&self) -> Ttl {
+        self.life().term
     }
 
     /// How long the store may hold it from now on, whatever was lost on the way; `None` is for ever.
@@ -173,6 +201,7 @@ impl Kept {
             life.others.push(old);
             life.others.retain(|(other, open)| *other != ttl && !open.is_none());
         }
+        life.term = shorter(life.term, ttl);
         life.changes += 1;
         if life.longest.duration().is_some_and(|longest| ttl.duration().is_none_or(|ttl| longest < ttl)) {
             life.longest = ttl;
@@ -206,7 +235,8 @@ impl Kept {
             }
             life.others.retain(|(_, open)| !open.is_settled_at(sent));
             // Invariant: what was given up and may be carried out after this one is counted by, if it is shorter.
-            let open = life.shortest().duration().map(|ttl| sent.after(ttl));
+            life.term = life.shortest();
+            let open = life.term.duration().map(|ttl| sent.after(ttl));
             life.deadline = earlier(earlier(end, open), self.until);
         } else {
             // Invariant: no deadline is later than the store's, which may count by this one.
@@ -232,9 +262,11 @@ impl Kept {
         let mut life = self.life();
         let first = life.loss.is_none();
         life.loss.get_or_insert_with(|| loss.clone());
+        let on_loss = life.on_loss.take();
         drop(life);
         if first {
             self.told.notify_waiters();
+            on_loss.into_iter().for_each(|tell| tell());
             observe::lost(self.subject(), &loss);
         }
     }
@@ -271,8 +303,20 @@ impl Kept {
         }
     }
 
-    /// Resolves when somebody has said that the lease has ended: the keeper does at its deadline. For the many,
-    /// who need no clock of their own. Cancel safe.
+    /// Has this called when the lease is lost, by whoever says so: the keeper does at its deadline. For the many who
+    /// wait for what its owner does. At once if it is lost already; in place of what was to be called before.
+    pub(crate) fn on_loss(&self, tell: OnLoss) {
+        let mut life = self.life();
+        if life.loss.is_none() {
+            life.on_loss = Some(tell);
+            return;
+        }
+        drop(life);
+        tell();
+    }
+
+    /// Resolves when somebody has said that the lease has ended. Without a look at the clock. Cancel safe.
+    #[cfg(soloist_shuttle)]
     pub(crate) async fn told_lost(&self) {
         let mut said = pin!(self.told.notified());
         said.as_mut().enable();
@@ -311,12 +355,11 @@ impl Kept {
     }
 }
 
-/// The shorter of two ttls.
+/// The shorter of two lives.
 fn shorter(one: Ttl, other: Ttl) -> Ttl {
-    match (one.duration(), other.duration()) {
-        (None, _) => other,
-        (Some(mine), Some(its)) if its < mine => other,
-        _ => one,
+    match other {
+        Ttl::Micros(us) => one.at_most(us),
+        Ttl::Forever => one,
     }
 }
 

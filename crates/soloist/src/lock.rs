@@ -18,45 +18,73 @@ use crate::replicas;
 
 pub(crate) type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
-/// What every request can say; shared by lock, try_lock and once.
+/// What every request can say; shared by lock, try_lock and once. Small, for there may be very many of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
-    pub(crate) key: Result<Key>,
-    pub(crate) holder: Result<Holder>,
-    pub(crate) note: Result<Option<Note>>,
-    pub(crate) ttl: Result<Ttl>,
-    pub(crate) wait: Result<Option<Duration>>,
-    pub(crate) max_hold: Result<Option<Duration>>,
+    key: Option<Key>,
+    pub(crate) holder: Holder,
+    pub(crate) note: Option<Note>,
+    pub(crate) ttl: Ttl,
+    wait: Option<Duration>,
+    pub(crate) max_hold: Option<Duration>,
     pub(crate) max_waiting: u64,
     pub(crate) replicas: u32,
+    /// The first thing that is wrong with it.
+    wrong: Option<Box<Error>>,
 }
 
 impl Ask {
     pub(crate) fn new(client: &Client, key: &str) -> Self {
-        Ask {
-            key: Key::new(key),
-            holder: Ok(client.holder().clone()),
-            note: Ok(None),
-            ttl: Ok(client.usual_ttl()),
-            wait: Ok(None),
-            max_hold: Ok(None),
+        let mut ask = Ask {
+            key: None,
+            holder: client.holder().clone(),
+            note: None,
+            ttl: client.usual_ttl(),
+            wait: None,
+            max_hold: None,
             max_waiting: client.max_waiting(),
             replicas: client.replicas(),
+            wrong: None,
+        };
+        ask.set(Key::new(key), |ask, key| ask.key = Some(key));
+        ask
+    }
+
+    /// Sets what is right, and remembers what is not.
+    pub(crate) fn set<T>(&mut self, got: Result<T>, put: impl FnOnce(&mut Self, T)) {
+        match got {
+            Ok(value) => put(self, value),
+            Err(error) => drop(self.wrong.get_or_insert_with(|| Box::new(error))),
         }
     }
 
-    /// The request, or the first thing that is wrong with it: told before anything is sent.
+    pub(crate) fn wait(&mut self, wait: Duration) {
+        self.set(limits::wait(wait), |ask, wait| ask.wait = Some(wait));
+    }
+
+    /// Key and wait, or the first thing that is wrong: told before anything is sent.
+    pub(crate) fn checked(&self) -> Result<(&Key, Option<Duration>)> {
+        match (&self.wrong, &self.key) {
+            (None, Some(key)) => Ok((key, self.wait)),
+            (Some(wrong), _) => Err(Error::clone(wrong)),
+            (None, None) => Err(Error::EmptyName { what: "key" }),
+        }
+    }
+
+    /// The request.
     pub(crate) fn request(self, want: Want, mode: Mode) -> Result<(Request, Option<Duration>)> {
-        let (key, holder, note, ttl, wait) = (self.key?, self.holder?, self.note?, self.ttl?, self.wait?);
+        let (key, wait) = self.checked()?;
+        let key = key.clone();
         // The store ends it in time, too, should this process die first.
-        let ttl = match self.max_hold?.map(Ttl::new) {
-            Some(Ttl::Micros(most)) => ttl.at_most(most),
-            _ => ttl,
+        let ttl = match self.max_hold.map(Ttl::new) {
+            Some(Ttl::Micros(most)) => self.ttl.at_most(most),
+            _ => self.ttl,
         };
         // To wait for no time is to try.
         let mode = if mode == Mode::Line && wait == Some(Duration::ZERO) { Mode::Try } else { mode };
         let wait = if mode == Mode::Line { wait } else { None };
-        let (ticket, max_waiting) = (Ticket::mint(), Some(self.max_waiting));
+        let (ticket, max_waiting, holder, note) =
+            (Ticket::mint(), Some(self.max_waiting), self.holder, self.note);
         Ok((
             Request { key, ticket, holder, note, want, mode, ttl, bound: true, seen: None, max_waiting },
             wait,
@@ -112,20 +140,20 @@ macro_rules! ask_options {
     () => {
         /// Under which name to hold it, in place of the client's: any text of 1 to 256 bytes.
         pub fn holder(mut self, holder: impl AsRef<str>) -> Self {
-            self.ask.holder = $crate::name::Holder::new(holder);
+            self.ask.set($crate::name::Holder::new(holder), |ask, holder| ask.holder = holder);
             self
         }
 
         /// A remark that whoever looks at the key can read: any text of 1 to 1024 bytes.
         pub fn note(mut self, note: impl AsRef<str>) -> Self {
-            self.ask.note = $crate::name::Note::new(note).map(Some);
+            self.ask.set($crate::name::Note::new(note), |ask, note| ask.note = Some(note));
             self
         }
 
         /// How long the lease lives unless it is renewed: 10 ms to a year. Default: the client's. It renews
         /// itself; this is how long others wait for the key when this process is cut off.
         pub fn ttl(mut self, ttl: std::time::Duration) -> Self {
-            self.ask.ttl = $crate::limits::ttl(ttl);
+            self.ask.set($crate::limits::ttl(ttl), |ask, ttl| ask.ttl = ttl);
             self
         }
 
@@ -146,7 +174,7 @@ macro_rules! ask_options {
         /// # }
         /// ```
         pub fn max_hold(mut self, most: std::time::Duration) -> Self {
-            self.ask.max_hold = $crate::limits::max_hold(most).map(Some);
+            self.ask.set($crate::limits::max_hold(most), |ask, most| ask.max_hold = Some(most));
             self
         }
 
@@ -186,14 +214,14 @@ impl<'a> Lock<'a> {
     /// # }
     /// ```
     pub fn no_expiry(mut self) -> Self {
-        self.ask.ttl = Ok(Ttl::Forever);
+        self.ask.ttl = Ttl::Forever;
         self
     }
 
     /// How long to stand in line at most, up to a year; without this, for as long as it takes. Zero is to
     /// try once. When it is over, the place in line is given up in the background.
     pub fn wait(mut self, wait: Duration) -> Self {
-        self.ask.wait = limits::wait(wait).map(Some);
+        self.ask.wait(wait);
         self
     }
 
@@ -234,8 +262,7 @@ impl<'a> IntoFuture for Lock<'a> {
     fn into_future(self) -> Self::IntoFuture {
         let Lock { client, ask, mode } = self;
         Box::pin(async move {
-            let (max_hold, replicas) =
-                (ask.max_hold.clone()?, replicas::check(&**client.store(), ask.replicas)?);
+            let (max_hold, replicas) = (ask.max_hold, replicas::check(&**client.store(), ask.replicas)?);
             let (request, wait) = ask.request(Want::Lock, mode)?;
             let (key, span) = (request.key.clone(), observe::lock_span(&request.key, &request.holder));
             match client.place(request, max_hold).replicas(replicas).served(wait).instrument(span).await? {
@@ -287,7 +314,7 @@ impl<'a> TryLock<'a> {
 
     /// Held until it is released, however long that takes; see [`Lock::no_expiry`].
     pub fn no_expiry(mut self) -> Self {
-        self.ask.ttl = Ok(Ttl::Forever);
+        self.ask.ttl = Ttl::Forever;
         self
     }
 }
@@ -301,8 +328,7 @@ impl<'a> IntoFuture for TryLock<'a> {
     fn into_future(self) -> Self::IntoFuture {
         let TryLock { client, ask } = self;
         Box::pin(async move {
-            let (max_hold, replicas) =
-                (ask.max_hold.clone()?, replicas::check(&**client.store(), ask.replicas)?);
+            let (max_hold, replicas) = (ask.max_hold, replicas::check(&**client.store(), ask.replicas)?);
             let (request, _) = ask.request(Want::Lock, Mode::Try)?;
             let span = observe::lock_span(&request.key, &request.holder);
             match client.place(request, max_hold).replicas(replicas).served(None).instrument(span).await? {

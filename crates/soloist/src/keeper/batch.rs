@@ -76,7 +76,7 @@ impl Batch {
     /// Invariant: no lease is lost because the store cannot answer for another. After so long they are asked
     /// for in smaller steps, and at last each by itself: there is time for all of these steps.
     fn limit(&self) -> Option<Duration> {
-        let parts = self.leases.iter().filter_map(|asked| third(asked.kept.ttl()).map(|third| third / 4));
+        let parts = self.leases.iter().filter_map(|asked| third(asked.kept.term()).map(|third| third / 4));
         (self.leases.len() > 1).then(|| parts.fold(LONGEST_TOGETHER, Duration::min))
     }
 
@@ -99,10 +99,10 @@ impl Batch {
             Some(Err(Error::Closed)) => Fate::Ended(Loss::Released),
             Some(Err(error)) => {
                 observe::not_renewed(kept.subject(), &error);
-                Fate::Unknown(retry_pause(asked.renewal.ttl).saturating_sub(took))
+                Fate::Unknown(retry_pause(kept, asked).saturating_sub(took))
             }
             // A store that answers for fewer than were asked has not answered.
-            None => Fate::Unknown(retry_pause(asked.renewal.ttl).saturating_sub(took)),
+            None => Fate::Unknown(retry_pause(kept, asked).saturating_sub(took)),
         };
         let mut answers = answers.into_iter();
         let with_fate = |mut asked: Asked| {
@@ -123,13 +123,14 @@ fn third(ttl: Ttl) -> Option<Duration> {
 /// before the end. Leases that were taken at once would be due at once: each is due a little earlier than that,
 /// by an eighth at most, and always by the same.
 pub(super) fn pause(kept: &Kept) -> Option<Duration> {
-    let third = third(kept.ttl())?;
+    let third = third(kept.term())?;
     let share = kept.ticket.as_u128() as u16;
     kept.may_live_longer().then(|| third - (third / 8).mul_f64(f64::from(share) / f64::from(u16::MAX)))
 }
 
 /// How long after a question that failed the next is asked.
-fn retry_pause(ttl: Ttl) -> Duration {
-    let pause = ttl.duration().map_or(Duration::from_secs(1), |ttl| ttl / 20);
+fn retry_pause(kept: &Kept, asked: &Asked) -> Duration {
+    let lives = [kept.term(), asked.renewal.ttl].into_iter().filter_map(Ttl::duration);
+    let pause = lives.min().map_or(Duration::from_secs(1), |life| life / 20);
     pause.clamp(Duration::from_millis(5), Duration::from_secs(1))
 }

@@ -161,6 +161,10 @@ impl Party {
             }
             5..7 => self.ends(op, &lease, End::LetGo), // and drops it
             7 => {
+                // The shorter of both ends counts from when this is asked, whenever it is answered.
+                let end = Moment::now().after(ttl + MS(500));
+                let sure = Recorder::at(lease.deadline().map_or(end, |before| before.min(end)));
+                self.record(What::Sure { op, sure: Some(sure) });
                 if lease.renew(ttl + MS(500)).await.is_ok() {
                     self.works(op, &lease, time, false).await;
                 }

@@ -6,6 +6,7 @@ mod address;
 mod answer;
 mod backoff;
 pub mod bridge;
+mod connection;
 pub(crate) mod examine;
 mod greeting;
 mod keys;
@@ -17,7 +18,9 @@ mod options;
 mod pack;
 #[cfg(feature = "testing")]
 pub(crate) mod parse;
+mod pipeline;
 mod replicas;
+mod reply;
 mod scripts;
 mod seat;
 pub(crate) mod sentinel;

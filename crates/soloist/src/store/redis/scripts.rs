@@ -48,8 +48,9 @@ impl Verb {
 
     /// The command that runs it by its hash.
     pub(super) fn by_hash(&self) -> Cmd {
-        let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(&self.hash);
+        // Room for what most verbs say, so that it does not grow bit by bit.
+        let mut cmd = Cmd::with_capacity(16, 512);
+        cmd.arg("EVALSHA").arg(&self.hash);
         cmd
     }
 
