@@ -129,9 +129,9 @@ impl Life {
         self.others.retain(|(_, open)| !open.is_none());
     }
 
-    /// The ttl by which the store may count: the shortest of what is asked for now and what is open.
+    /// The ttl by which the store may count: the shortest of what it said and what is open.
     fn shortest(&self) -> Ttl {
-        self.others.iter().fold(self.ttl, |shortest, (ttl, _)| shorter(shortest, *ttl))
+        self.others.iter().fold(self.term, |shortest, (ttl, _)| shorter(shortest, *ttl))
     }
 }
 
@@ -144,6 +144,7 @@ impl Kept {
         ttl: Ttl,
         deadline: Option<Moment>,
     ) -> Self {
+        let (open, others) = (Open::default(), Vec::new());
         let life = Mutex::new(Life {
             ttl,
             term: ttl,
@@ -152,8 +153,8 @@ impl Kept {
             deadline,
             loss: None,
             on_loss: None,
-            open: Open::default(),
-            others: Vec::new(),
+            open,
+            others,
         });
         let (ending, told) = (AtomicBool::new(false), Notify::new());
         Kept { key, ticket, token, holder, since: Moment::now(), until: None, life, ending, told }
@@ -180,9 +181,10 @@ impl Kept {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long it lives at a time, as far as the store has said and may still say: all that is planned goes by this.
+    /// How long it lives at a time, as far as the store has said, or a shorter ttl that it may yet count by: all that
+    /// is planned goes by this.
     pub(crate) fn term(&self) -> Ttl {
-        self.life().term
+        self.life().shortest()
     }
 
     /// How long the store may hold it from now on, whatever was lost on the way; `None` is for ever.
@@ -230,13 +232,13 @@ impl Kept {
         // From before sending: the store began the ttl no earlier.
         let end = asked.renewal.ttl.duration().map(|ttl| sent.after(ttl));
         if counts {
+            life.term = life.ttl;
             if life.open.until.is_some_and(|until| until <= sent) {
                 life.open.until = None;
             }
             life.others.retain(|(_, open)| !open.is_settled_at(sent));
             // Invariant: what was given up and may be carried out after this one is counted by, if it is shorter.
-            life.term = life.shortest();
-            let open = life.term.duration().map(|ttl| sent.after(ttl));
+            let open = life.shortest().duration().map(|ttl| sent.after(ttl));
             life.deadline = earlier(earlier(end, open), self.until);
         } else {
             // Invariant: no deadline is later than the store's, which may count by this one.
@@ -269,6 +271,13 @@ impl Kept {
             on_loss.into_iter().for_each(|tell| tell());
             observe::lost(self.subject(), &loss);
         }
+    }
+
+    /// Whether it is not lost at this moment, and so much of it is left, or a third of its ttl.
+    pub(crate) fn has_left(&self, enough: Duration, now: Moment) -> bool {
+        let life = self.life();
+        let enough = life.ttl.duration().map_or(enough, |ttl| enough.min(ttl / 3));
+        life.loss.is_none() && life.deadline.is_none_or(|end| end.since(now) >= enough)
     }
 
     /// How the lease ended, if it has. Looks at the clock itself: true at once after a suspend.
@@ -355,7 +364,7 @@ impl Kept {
     }
 }
 
-/// The shorter of two lives.
+/// The shorter of two ttls.
 fn shorter(one: Ttl, other: Ttl) -> Ttl {
     match other {
         Ttl::Micros(us) => one.at_most(us),

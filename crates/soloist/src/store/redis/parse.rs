@@ -42,6 +42,7 @@ fn asked(number: u8) -> Option<(Request, Session)> {
         bound: number.is_multiple_of(5),
         seen: None,
         max_waiting: Some(u64::from(number)),
+        tokens: number,
     };
     Some((request, Session::from_u128(8)))
 }
