@@ -12,6 +12,7 @@ use crate::keeper::Keeper;
 use crate::limits;
 use crate::name::{Holder, MAX_PREFIX};
 use crate::replicas;
+use crate::store::password::Password;
 use crate::store::prefix::PrefixStore;
 use crate::store::{Store, StoreUrl, local, memory, redis};
 
@@ -56,6 +57,8 @@ pub struct ClientBuilder {
     max_waiting: u64,
     replicas: u32,
     result_cache: Option<(usize, usize)>,
+    password: Option<Password>,
+    password_from_env: bool,
 }
 
 impl Default for ClientBuilder {
@@ -68,6 +71,8 @@ impl Default for ClientBuilder {
             max_waiting: DEFAULT_MAX_WAITING,
             replicas: 0,
             result_cache: None,
+            password: None,
+            password_from_env: false,
         }
     }
 }
@@ -149,6 +154,21 @@ impl ClientBuilder {
         self
     }
 
+    /// The password of the server, where the URL has none: from a file, or from whatever keeps your secrets. It is put
+    /// into no message. A local store has none.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(Password::new(password.into()));
+        self
+    }
+
+    /// Has [`connect`](ClientBuilder::connect) take the password, where neither the URL nor
+    /// [`password`](ClientBuilder::password) has one, from the file that the environment variable
+    /// `SOLOIST_PASSWORD_FILE` names, or else from `SOLOIST_PASSWORD`.
+    pub fn password_from_env(mut self) -> Self {
+        self.password_from_env = true;
+        self
+    }
+
     /// Opens a store by its URL. An empty text is the local store.
     ///
     /// # Errors
@@ -176,6 +196,10 @@ impl ClientBuilder {
     pub async fn connect(self, url: &str) -> Result<Client> {
         self.check()?;
         let url: StoreUrl = if url.is_empty() { StoreUrl::Local(None) } else { url.parse()? };
+        let url = match url {
+            StoreUrl::Redis(url) => StoreUrl::Redis(self.with_password(url)?),
+            other => other,
+        };
         let store: Arc<dyn Store> = match url {
             StoreUrl::Local(path) => Arc::new(local::LocalStore::open(path.as_deref())?),
             StoreUrl::Memory => Arc::new(memory::MemoryStore::new()),
@@ -233,6 +257,12 @@ impl ClientBuilder {
             max_waiting,
             replicas,
         }))
+    }
+
+    fn with_password(&self, url: String) -> Result<String> {
+        let said = if self.password_from_env { Password::from_env()? } else { None };
+        let password = self.password.as_ref().or(said.as_ref());
+        Ok(password.map_or_else(|| url.clone(), |password| password.put_into(&url)))
     }
 
     fn check(&self) -> Result<Holder> {

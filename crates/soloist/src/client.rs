@@ -115,7 +115,8 @@ impl Client {
         Self::builder().connect(url).await
     }
 
-    /// The store that the environment variable `SOLOIST_STORE` names, or else the local one.
+    /// The store that the environment variable `SOLOIST_STORE` names, or else the local one; with a password as
+    /// [`ClientBuilder::password_from_env`] says.
     ///
     /// # Errors
     /// As [`Client::connect`].
@@ -135,7 +136,8 @@ impl Client {
     /// # }
     /// ```
     pub async fn from_env() -> Result<Self> {
-        Self::connect(&std::env::var("SOLOIST_STORE").unwrap_or_default()).await
+        let url = std::env::var("SOLOIST_STORE").unwrap_or_default();
+        Self::builder().password_from_env().connect(&url).await
     }
 
     /// A client on a store of its own inside this process, for tests. Its clones share that store; for a

@@ -8,6 +8,7 @@ mod hub;
 pub use hub::interleavings;
 pub mod local;
 pub mod memory;
+pub(crate) mod password;
 pub mod prefix;
 pub mod redis;
 mod results;
