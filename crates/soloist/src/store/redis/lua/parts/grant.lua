@@ -1,0 +1,57 @@
+-- Who may be made the holder, and how.
+
+local EPOCH = 'soloist:1:epoch' -- 'RUN SINCE': since when this run of the server is known to lose nothing
+
+-- How long nothing may be granted here yet, in microseconds: on a server that may have lost its data (another run of
+-- it, or its epoch is gone) until every lease of before has ended. 0 without a boot guard.
+-- Invariant: whatever makes a holder of somebody else than the holder asks this first.
+local function guard_left()
+  if not GUARD then return 0 end
+  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or '-'
+  local known, since = string.match(redis.call('GET', EPOCH) or '', '^(%S+) (%d+)$')
+  since = tonumber(since)
+  if known ~= run or since > now then
+    since = now
+    -- Without memory for it, it begins anew each time: nothing is granted then in any case.
+    redis.pcall('SET', EPOCH, run .. ' ' .. string.format('%.0f', now))
+  end
+  return math.max(since + GUARD - now, 0)
+end
+
+-- The next token. It is written before any lease: where the memory is full, a new lease fails here.
+-- Invariant: a key's tokens never decrease, also across expiry, force and a server that lost its data.
+local function next_token()
+  local last = tonumber(redis.call('SET', fence, now, 'GET') or '0')
+  if last < now then return now end
+  redis.call('SET', fence, last + 1)
+  return last + 1
+end
+
+-- The lease of whoever this ticket and session are, with the rest of what it has, from now on.
+local function lease_of(whose, rest, ttl, with)
+  return struct.pack('>I7c24I7I7', math.min(now + ttl, NEVER), whose, with, now) .. rest
+end
+
+-- Hands the key over to the next waiter who lives; nobody may hold it. A wake-up that nobody hears shows that the
+-- waiter is gone. The asker is alive for certain and hears its grant as the answer. Answers whether somebody holds
+-- the key, and if it is the asker its token and ttl.
+local function hand_over(asker)
+  -- To pop is to write, even from an empty line; and where nothing is written before, a full memory refuses
+  -- the new lease, as it should.
+  if redis.call('LLEN', queue) == 0 or guard_left() > 0 then return false end
+  local with
+  while true do
+    local waiter = redis.call('LPOP', queue)
+    if not waiter then return false end
+    local ttl, whose = struct.unpack('>I7c24', waiter)
+    local asks = asker and string.sub(whose, 1, 16) == asker
+    if not asks and ttl > HANDOVER_TTL then ttl = HANDOVER_TTL end
+    with = with or next_token()
+    local record = lease_of(whose, string.sub(waiter, 32), ttl, with)
+    if asks or wake(string.sub(whose, 17), 'G' .. record) > 0 then
+      write(redis.call, record, ttl)
+      tell(0, record)
+      return true, asks and with, ttl
+    end
+  end
+end
