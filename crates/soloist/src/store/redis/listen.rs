@@ -233,7 +233,9 @@ impl Ear {
                 }
             }
             // An error means that nobody watches any more.
-            Some(Message::Event(event)) => drop(self.events.send(Told::Event(event))),
+            Some(Message::Events(events)) => {
+                events.into_iter().for_each(|event| drop(self.events.send(Told::Event(event))));
+            }
             None => {
                 tracing::warn!(store = %self.seat.nodes().store, "a message that this version does not know")
             }

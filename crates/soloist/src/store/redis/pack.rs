@@ -248,7 +248,8 @@ pub(super) fn outcome(result: Vec<u8>) -> Option<Outcome> {
 #[derive(Debug)]
 pub(super) enum Message {
     Wake(Vec<Ticket>, Wake),
-    Event(Event),
+    /// In their order.
+    Events(Vec<Event>),
 }
 
 /// Reads a message. `None` is one that this version does not know.
@@ -284,7 +285,17 @@ pub(super) fn message(payload: &[u8]) -> Option<Message> {
             reader.end()?;
             Message::Wake(vec![ticket], Wake::Lost(token, loss))
         }
-        b'E' => Message::Event(event(&mut reader)?),
+        b'E' => Message::Events(vec![event(&mut reader)?]),
+        b'B' => {
+            let len = u32::from_be_bytes(reader.take(4)?.try_into().ok()?);
+            let mut events = Vec::with_capacity(2);
+            for told in [reader.take(len.try_into().ok()?)?, reader.0] {
+                let mut told = Reader(told);
+                told.byte().filter(|kind| *kind == b'E')?;
+                events.push(event(&mut told)?);
+            }
+            Message::Events(events)
+        }
         _ => return None,
     })
 }

@@ -122,7 +122,7 @@ pub(crate) fn message(bytes: &[u8]) {
                 dated(&grant);
             }
         }
-        Some(Message::Event(event)) => assert!(event.at < 1 << 53),
+        Some(Message::Events(events)) => assert!(events.iter().all(|event| event.at < 1 << 53)),
         None => {}
     }
 }
@@ -151,6 +151,7 @@ pub(crate) fn message_seeds() -> Vec<Vec<u8>> {
         one(b"D\0\0\0\x01", &result()),
         b"K\xff\xff\xff\xff".to_vec(),
         event(0, &[]),
+        [&b"B\0\0\0"[..], &[event(1, &[]).len() as u8], &event(1, &[]), &event(0, &[])].concat(),
         event(3, &[0, 1, b'h']),
     ]
 }

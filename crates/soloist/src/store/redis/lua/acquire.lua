@@ -27,7 +27,7 @@ if ARGV[6] ~= '' then
       local last = redis.call('SET', fence, now, 'GET')
       if not last or tonumber(last) < now then
         --- took grant
-        tell(0, record)
+        tell(event(0, record))
         return now
       end
       --- took no-grant
@@ -84,16 +84,16 @@ if mode == 'F' then
   local record = lease_of(ARGV[1], ARGV[2], ttl, with)
   write(redis.call, record, ttl)
   if before then
-    tell(3, record, text(holder_of(before)))
+    tell(event(3, record, text(holder_of(before))))
     wake_lost(before, '\1' .. text(holder_of(record)))
   else
-    tell(0, record)
+    tell(event(0, record))
   end
   return { 1, now, with, ttl }
 end
 
 if not held then
-  local _, with, granted = hand_over(own)
+  local _, with, granted = hand_over(own, waiting)
   if with then return { 1, now, with, granted } end
 end
 
@@ -102,7 +102,7 @@ if not held then
   local with = next_token()
   local record = lease_of(ARGV[1], ARGV[2], ttl, with)
   write(redis.call, record, ttl)
-  tell(0, record)
+  tell(event(0, record))
   return { 1, now, with, ttl }
 end
 

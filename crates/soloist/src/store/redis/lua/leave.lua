@@ -10,7 +10,7 @@ if step_out(ARGV[1], tonumber(ARGV[2])) then
 elseif held and ticket == ARGV[1] then
   local ended = held
   drop()
-  tell(1, ended)
+  tell(event(1, ended))
   left = 2
 end
 if not held then hand_over() end

@@ -15,11 +15,11 @@ end
 local ended, by = held, token
 drop()
 if string.byte(ended, 46) >= 2 then
-  tell(1, ended)
+  tell(event(1, ended))
   hand_over()
   return { 2 }
 end
-tell(5 + kind, ended)
+tell(event(5 + kind, ended))
 local done = struct.pack('>c16BI7I7I7', ticket, kind, by, now, now + keep) .. text(holder_of(ended)) .. body
 
 -- Those who wait for the result leave the line, and each session is told once.

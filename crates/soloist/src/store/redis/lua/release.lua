@@ -4,12 +4,13 @@
 --       this holder; 'A' whoever's it is; '' none, since this may have been carried out before
 -- answer the token of the lease that ended, or the lease of another, or ''
 held = redis.call('GET', lease)
+local waiting = redis.call('LLEN', queue)
 if held and ARGV[2] == 'T' then
   local ends, whose, with = struct.unpack('>I7c24I7', held)
-  if whose == ARGV[1] and ends > now and redis.call('LLEN', queue) == 0 then
+  if whose == ARGV[1] and ends > now and waiting == 0 then
     --- took end
     redis.call('DEL', lease)
-    tell(1, held)
+    tell(event(1, held))
     return with
   end
 end
@@ -22,13 +23,16 @@ local who = string.sub(ARGV[2], 1, 1)
 local meant = held and (who == 'A' or (who == 'T' and ticket == string.sub(ARGV[1], 1, 16))
   or (who == 'H' and holder_of(held) == string.sub(ARGV[2], 2)))
 if not meant then
-  if not held then hand_over() end
+  if not held then hand_over(nil, waiting) end
   return held or ''
 end
-local ended, by, with = held, session, token
+local before, by, with = held, session, token
+local ended = event(who == 'A' and 4 or 1, before)
 held = false
-if who == 'A' then tell(4, ended) else tell(1, ended) end
-if who ~= 'T' or by ~= string.sub(ARGV[1], 17) then wake_lost(ended, '\0') end
+if who ~= 'T' or by ~= string.sub(ARGV[1], 17) then wake_lost(before, '\0') end
 -- The next one's lease takes the place of this one, and needs hardly more memory.
-if not hand_over() then redis.call('DEL', lease) end
+if not hand_over(nil, waiting, ended) then
+  redis.call('DEL', lease)
+  tell(ended)
+end
 return with

@@ -33,12 +33,13 @@ local function lease_of(whose, rest, ttl, with)
 end
 
 -- Hands the key over to the next waiter who lives; nobody may hold it. A wake-up that nobody hears shows that the
--- waiter is gone. The asker is alive for certain and hears its grant as the answer. Answers whether somebody holds
--- the key, and if it is the asker its token and ttl.
-local function hand_over(asker)
+-- waiter is gone. The asker is alive for certain and hears its grant as the answer. `waiting`: how many wait, if that
+-- is known. `ended`: how the lease before ended, to be told in one message with whose is the next; otherwise that is
+-- the caller's. Answers whether somebody holds the key, and if it is the asker its token and ttl.
+local function hand_over(asker, waiting, ended)
   -- To pop is to write, even from an empty line; and where nothing is written before, a full memory refuses
   -- the new lease, as it should.
-  if redis.call('LLEN', queue) == 0 or guard_left() > 0 then return false end
+  if (waiting or redis.call('LLEN', queue)) == 0 or guard_left() > 0 then return false end
   local with
   while true do
     local waiter = redis.call('LPOP', queue)
@@ -50,7 +51,9 @@ local function hand_over(asker)
     local record = lease_of(whose, string.sub(waiter, 32), ttl, with)
     if asks or wake(string.sub(whose, 17), 'G' .. record) > 0 then
       write(redis.call, record, ttl)
-      tell(0, record)
+      local locked = event(0, record)
+      if ended then locked = struct.pack('>c1I4', 'B', #ended) .. ended .. locked end
+      tell(locked)
       return true, asks and with, ttl
     end
   end

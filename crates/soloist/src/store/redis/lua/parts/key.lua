@@ -16,9 +16,13 @@ local fence, lease, queue, result = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 -- The lease and what stands in it: false, nobody holds the key; nil, it was not looked at yet.
 local held, deadline, ticket, session, token
 
--- Tells those who watch of a lease. kind: 0 locked, 1 released, 2 expired, 3 taken over from whom `from` says,
+-- What there is to tell of a lease. kind: 0 locked, 1 released, 2 expired, 3 taken over from whom `from` says,
 -- 4 broken, 5 published, 6 failed, 7 forgotten.
-local function tell(kind, of, from)
-  local event = struct.pack('>c1BI7I2', 'E', kind, now, #lease) .. lease .. (from or '') .. string.sub(of, 32)
-  redis.call('PUBLISH', 'soloist:1:events', event)
+local function event(kind, of, from)
+  return struct.pack('>c1BI7I2', 'E', kind, now, #lease) .. lease .. (from or '') .. string.sub(of, 32)
+end
+
+-- Tells those who watch.
+local function tell(told)
+  redis.call('PUBLISH', 'soloist:1:events', told)
 end

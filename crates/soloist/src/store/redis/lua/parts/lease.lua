@@ -53,6 +53,6 @@ local function look()
   if deadline <= now then
     local ended = held
     drop()
-    tell(2, ended)
+    tell(event(2, ended))
   end
 end
