@@ -163,6 +163,13 @@ const PLANTS: &[Plant] = &[
         world: "kept::nor_is_it_when_two_change_the_ttl",
     },
     Plant {
+        what: "a shorter request that was given up is forgotten",
+        file: "kept.rs",
+        right: "            life.deadline = earlier(earlier(end, open), self.until);",
+        wrong: "            let _ = open;\n            life.deadline = earlier(end, self.until);",
+        world: "kept::what_was_given_up_is_counted_by",
+    },
+    Plant {
         what: "a later loss replaces the first",
         file: "kept.rs",
         right: "life.loss.get_or_insert_with(|| loss.clone());",

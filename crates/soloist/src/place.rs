@@ -234,7 +234,9 @@ impl Place {
         self.keeper.hold(&kept)?;
         self.asked = false;
         observe::granted(&self.request, grant, self.began);
-        Ok(Some(Lease::new(kept, self.keeper.clone(), Arc::clone(&self.store))))
+        let mut lease = Lease::new(kept, self.keeper.clone(), Arc::clone(&self.store));
+        lease.tokens = grant.tokens;
+        Ok(Some(lease))
     }
 
     /// Gives a late grant back and begins anew, as another request.

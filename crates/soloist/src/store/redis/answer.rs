@@ -80,7 +80,10 @@ pub(super) fn acquired(value: Value, ttl: Ttl) -> Option<(Answer, Micros)> {
         // Granted on the short way.
         Value::Int(now) => {
             let now = now.try_into().ok()?;
-            return Some((Answer::Granted(Grant { token: FencingToken(now), from: now, ttl }), now));
+            return Some((
+                Answer::Granted(Grant { token: FencingToken(now), tokens: 1, from: now, ttl }),
+                now,
+            ));
         }
         Value::BulkString(bytes) => {
             let (now, place, holding) = pack::queued(&bytes)?;
@@ -91,7 +94,10 @@ pub(super) fn acquired(value: Value, ttl: Ttl) -> Option<(Answer, Micros)> {
     };
     let (code, now) = (parts.number()?, parts.count()?);
     let answer = match code {
-        1 => Answer::Granted(Grant { token: parts.token()?, from: now, ttl: parts.ttl()? }),
+        1 => {
+            let (token, ttl) = (parts.token()?, parts.ttl()?);
+            Answer::Granted(Grant { token, tokens: pack::tokens(parts.count()?)?, from: now, ttl })
+        }
         3 => Answer::Busy(parts.holding()?),
         4 => Answer::Done(pack::outcome(parts.bytes()?)?),
         5 => Answer::Full { holding: parts.holding()?, waiting: parts.count()? },

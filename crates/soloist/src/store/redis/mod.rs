@@ -215,9 +215,12 @@ impl Store for RedisStore {
             }
             cmd.arg(&whose).arg(&rest).arg(pack::ttl_number(request.ttl)).arg(mode).arg(most);
             match request.ttl {
-                // The short way is for a lock that never stood in line, as most are.
+                // The short way is for a lock with one token that never stood in line, as most are.
                 Ttl::Micros(us)
-                    if place == NEVER && request.want == Want::Lock && request.mode != Mode::Force =>
+                    if place == NEVER
+                        && request.want == Want::Lock
+                        && request.mode != Mode::Force
+                        && request.tokens <= 1 =>
                 {
                     cmd.arg(pack::life(us));
                 }

@@ -7,8 +7,8 @@ use crate::error::Loss;
 use crate::event::{Event, EventKind};
 use crate::name::{FencingToken, Holder, Note, Session, Ticket};
 use crate::protocol::{
-    Body, Grant, Holding, Micros, Outcome, OutcomeKind, Renewal, Request, ResultInfo, Ttl, WaiterInfo, Wake,
-    Want, Who,
+    Body, Grant, Holding, MOST_TOKENS, Micros, Outcome, OutcomeKind, Renewal, Request, ResultInfo, Ttl,
+    WaiterInfo, Wake, Want, Who,
 };
 use crate::store::hub::LastPlace;
 
@@ -70,6 +70,11 @@ pub(super) fn place(place: LastPlace) -> i64 {
     }
 }
 
+/// How many tokens a grant has; `None` is a number that no script writes.
+pub(super) fn tokens(number: u64) -> Option<u8> {
+    u8::try_from(number).ok().filter(|tokens| (1..=MOST_TOKENS).contains(tokens))
+}
+
 /// What a request wants, and of a flight whether it was forgotten under way.
 fn want_of(flags: u8) -> Option<Want> {
     match flags {
@@ -93,12 +98,13 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// What a lease or a waiter has besides times, ticket and session: flags, holder and note. Whether it is bound to its
+/// What a lease or a waiter has besides times, ticket and session: flags, tokens, holder and note. Whether it is bound to its
 /// session is not kept: here nothing ends with one.
 pub(super) fn rest(request: &Request) -> Vec<u8> {
     let (holder, note) = (request.holder.as_str(), request.note.as_ref().map_or("", Note::as_str));
-    let mut out = Vec::with_capacity(3 + holder.len() + note.len());
+    let mut out = Vec::with_capacity(4 + holder.len() + note.len());
     out.push(u8::from(request.want == Want::Flight));
+    out.push(request.tokens.clamp(1, MOST_TOKENS));
     put_text(&mut out, holder);
     out.extend_from_slice(note.as_bytes());
     out
@@ -164,6 +170,9 @@ impl<'a> Reader<'a> {
     fn token(&mut self) -> Option<FencingToken> {
         self.micros().map(FencingToken)
     }
+    fn tokens(&mut self) -> Option<u8> {
+        tokens(self.byte()?.into())
+    }
     fn text(&mut self) -> Option<&'a str> {
         let len = u16::from_be_bytes(self.take(2)?.try_into().ok()?);
         std::str::from_utf8(self.take(len.into())?).ok()
@@ -187,19 +196,19 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A stored lease: its ticket, and what everybody may know.
-fn lease(lease: &[u8]) -> Option<(Ticket, Holding)> {
+/// A stored lease: its ticket, how many tokens it has, and what everybody may know.
+fn lease(lease: &[u8]) -> Option<(Ticket, u8, Holding)> {
     let mut lease = Reader(lease);
     let (deadline, ticket) = (lease.micros_or_never()?, Ticket::from_u128(lease.id()?));
     lease.take(8)?;
     let (token, since, want) = (lease.token()?, lease.micros()?, lease.want()?);
-    let (holder, note) = (lease.holder()?, lease.note()?);
-    Some((ticket, Holding { holder, token, since, deadline, note, want }))
+    let (tokens, holder, note) = (lease.tokens()?, lease.holder()?, lease.note()?);
+    Some((ticket, tokens, Holding { holder, token, since, deadline, note, want }))
 }
 
 /// What everybody may know of a stored lease.
 pub(super) fn holding(stored: &[u8]) -> Option<Holding> {
-    lease(stored).map(|(_, holding)| holding)
+    lease(stored).map(|(.., holding)| holding)
 }
 
 /// What everybody may know of a stored waiter.
@@ -207,7 +216,7 @@ pub(super) fn waiter_info(waiter: &[u8]) -> Option<WaiterInfo> {
     let mut waiter = Reader(waiter);
     waiter.micros_or_never()?;
     waiter.take(24)?;
-    let want = waiter.want()?;
+    let (want, _tokens) = (waiter.want()?, waiter.tokens()?);
     let (holder, note) = (waiter.holder()?, waiter.note()?);
     Some(WaiterInfo { holder, note, want })
 }
@@ -257,12 +266,12 @@ pub(super) fn message(payload: &[u8]) -> Option<Message> {
     let mut reader = Reader(payload);
     Some(match reader.byte()? {
         b'G' => {
-            let (ticket, Holding { token, since, deadline, .. }) = lease(reader.0)?;
+            let (ticket, tokens, Holding { token, since, deadline, .. }) = lease(reader.0)?;
             let ttl = match deadline {
                 Some(deadline) => Ttl::Micros(deadline.checked_sub(since)?),
                 None => Ttl::Forever,
             };
-            Message::Wake(vec![ticket], Wake::Granted(Grant { token, from: since, ttl }))
+            Message::Wake(vec![ticket], Wake::Granted(Grant { token, tokens, from: since, ttl }))
         }
         b'D' => {
             let tickets = reader.tickets()?;
@@ -315,6 +324,6 @@ fn event(reader: &mut Reader<'_>) -> Option<Event> {
         _ => return None,
     };
     let (token, _since, _want) = (reader.token()?, reader.micros()?, reader.want()?);
-    let (holder, _note) = (reader.holder()?, reader.note()?);
+    let (_tokens, holder, _note) = (reader.tokens()?, reader.holder()?, reader.note()?);
     Some(Event::new(key, kind, holder, token, at))
 }

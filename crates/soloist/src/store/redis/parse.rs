@@ -42,6 +42,7 @@ fn asked(number: u8) -> Option<(Request, Session)> {
         bound: number.is_multiple_of(5),
         seen: None,
         max_waiting: Some(u64::from(number)),
+        tokens: number,
     };
     Some((request, Session::from_u128(8)))
 }
@@ -76,11 +77,11 @@ fn note_at(bytes: &[u8], at: usize) -> usize {
 pub(crate) fn stored(bytes: &[u8]) {
     if let Some(held) = pack::holding(bytes) {
         assert!(held.deadline.is_none_or(|deadline| deadline < 1 << 53) && held.token.0 < 1 << 53);
-        assert!(pack::holding(&bytes[..note_at(bytes, 46) - 1]).is_none(), "cut short");
+        assert!(pack::holding(&bytes[..note_at(bytes, 47) - 1]).is_none(), "cut short");
         assert!(pack::holding(&[bytes, b"\xff"].concat()).is_none(), "with what is no text behind it");
     }
     if pack::waiter_info(bytes).is_some() {
-        assert!(pack::waiter_info(&bytes[..note_at(bytes, 32) - 1]).is_none(), "cut short");
+        assert!(pack::waiter_info(&bytes[..note_at(bytes, 33) - 1]).is_none(), "cut short");
         assert!(pack::waiter_info(&[bytes, b"\xff"].concat()).is_none(), "with what is no text behind it");
     }
     if let Some(info) = pack::result_info(bytes, bytes.len() as u64) {
@@ -139,7 +140,7 @@ pub(crate) fn message_seeds() -> Vec<Vec<u8>> {
     let one = |kind: &[u8], rest: &[u8]| [kind, &ticket, rest].concat();
     let event = |kind: u8, from: &[u8]| {
         let name = b"soloist:1:{00}:l:k";
-        let of = [&number(7)[..], &number(8), &[0, 0, 1], b"h"].concat();
+        let of = [&number(7)[..], &number(8), &[0, 1, 0, 1], b"h"].concat();
         [b"E", &[kind][..], &number(8), &[0, name.len() as u8], name, from, &of].concat()
     };
     let granted = |(request, session): (Request, Session)| [b"G", &lease(&request, session, 9)[..]].concat();
@@ -234,7 +235,7 @@ pub(crate) fn answer_seeds() -> Vec<Vec<u8>> {
     let queued = [b"Q", &self::number(8)[..], &[0, 0, 0, 1], &lease(&request, session, 9)].concat();
     let look = list(&[held.clone(), list(&[text(&waiter(&request, session))]), text(&result()), number(60)]);
     let answers = [
-        list(&[number(1), number(8), number(7), number(9)]),
+        list(&[number(1), number(8), number(7), number(9), number(2)]),
         number(8),
         text(&queued),
         list(&[number(3), number(8), held.clone()]),

@@ -3,7 +3,7 @@
 use redis::{Cmd, Script};
 
 use super::{keys, pack};
-use crate::protocol::{HANDOVER_TTL, Micros, RESULT_GRACE};
+use crate::protocol::{HANDOVER_TTL, Micros, RESULT_GRACE, TOKENS_AHEAD};
 
 /// The clock by which the scripts decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,9 +66,9 @@ impl Verb {
         let clock = by.source();
         let guard = guard.map_or("false".into(), |longest| longest.to_string());
         let life = pack::life(HANDOVER_TTL);
-        let times = format!(
-            "local HANDOVER_TTL, HANDOVER_LIFE, RESULT_GRACE, GUARD = {HANDOVER_TTL}, '{life}', {RESULT_GRACE}, {guard}\n"
-        );
+        let names = "HANDOVER_TTL, HANDOVER_LIFE, RESULT_GRACE, TOKENS_AHEAD, GUARD";
+        let times =
+            format!("local {names} = {HANDOVER_TTL}, '{life}', {RESULT_GRACE}, {TOKENS_AHEAD}, {guard}\n");
         let source =
             [clock, &times, include_str!("lua/parts/key.lua"), &whole(lua, by == ScriptClock::Driven)]
                 .concat();

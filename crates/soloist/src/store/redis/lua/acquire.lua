@@ -1,10 +1,10 @@
 -- Asks for a key. Asking again with the same ticket changes nothing but the life of its own lease.
 -- KEYS  fence, lease, queue; for a flight, result
--- ARGV  1 ticket and session; 2 flags, holder and note; 3 ttl; 4 mode: T try, L line, F force; 5 the longest line to
---       join; 6 the ttl and a minute in milliseconds, or '' for a flight, a lease without an end, force, and whoever
---       may stand in line; and if that is '': 7 the place at which this ticket may stand in line, -1 somewhere,
+-- ARGV  1 ticket and session; 2 flags, tokens, holder and note; 3 ttl; 4 mode: T try, L line, F force; 5 the longest line to
+--       join; 6 the ttl and a minute in milliseconds, or '' for a flight, a lease without an end or with several tokens,
+--       force, and whoever may stand in line; and if that is '': 7 the place at which this ticket may stand in line, -1 somewhere,
 --       0 it does not; 8 the token of the leader it has seen, or -1
--- answer now: granted with this token for the whole ttl; {1, now, token, ttl} granted;
+-- answer now: granted with this token for the whole ttl; {1, now, token, ttl, tokens} granted;
 --        'Q' now, place in 4 bytes, lease: queued; {3, now, lease} busy; {4, now, result} done;
 --        {5, now, lease, waiting} the line is full; {6, now, how long still} nothing is granted yet
 --- needs late
@@ -57,7 +57,7 @@ if ARGV[6] == '' then place, seen = tonumber(ARGV[7]), tonumber(ARGV[8]) end
 
 if held and ticket == own then
   prolong(ttl)
-  return { 1, now, token, ttl }
+  return { 1, now, token, ttl, tokens_of(held) }
 end
 
 if result and mode ~= 'F' then
@@ -77,33 +77,33 @@ end
 
 if mode == 'F' then
   step_out(own, place)
-  local before = held
+  local taken = held
   -- Free first and grow after: what was held may be taken over even when memory is out.
-  if before then drop() end
-  local with = next_token()
-  local record = lease_of(ARGV[1], ARGV[2], ttl, with)
+  if taken then drop() end
+  local with, tokens = next_tokens(string.byte(ARGV[2], 2))
+  local record = lease_of(ARGV[1], ARGV[2], ttl, with, tokens)
   write(redis.call, record, ttl)
-  if before then
-    tell(event(3, record, text(holder_of(before))))
-    wake_lost(before, '\1' .. text(holder_of(record)))
+  if taken then
+    tell(event(3, record, text(holder_of(taken))))
+    wake_lost(taken, '\1' .. text(holder_of(record)))
   else
     tell(event(0, record))
   end
-  return { 1, now, with, ttl }
+  return { 1, now, with, ttl, tokens }
 end
 
 if not held then
-  local _, with, granted = hand_over(own, waiting)
-  if with then return { 1, now, with, granted } end
+  local _, with, granted, tokens = hand_over(own, waiting)
+  if with then return { 1, now, with, granted, tokens } end
 end
 
 if not held then
   -- Free, and nobody alive is waiting: the line is empty, so nobody is overtaken.
-  local with = next_token()
-  local record = lease_of(ARGV[1], ARGV[2], ttl, with)
+  local with, tokens = next_tokens(string.byte(ARGV[2], 2))
+  local record = lease_of(ARGV[1], ARGV[2], ttl, with, tokens)
   write(redis.call, record, ttl)
   tell(event(0, record))
-  return { 1, now, with, ttl }
+  return { 1, now, with, ttl, tokens }
 end
 
 if mode == 'T' then return { 3, now, held } end

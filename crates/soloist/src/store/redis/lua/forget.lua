@@ -12,6 +12,6 @@ if held and string.byte(held, 46) == 1 then
 end
 if not done then return 0 end
 -- As of a lease of its leader's.
-tell(event(7, string.rep('\0', 31) .. struct.pack('>I7I7B', done.token, done.at, 1) .. text(done.leader)))
+tell(event(7, string.rep('\0', 31) .. struct.pack('>I7I7BB', done.token, done.at, 1, 1) .. text(done.leader)))
 if done.till > now then return 1 end
 return 0

@@ -26,10 +26,10 @@ if not meant then
   if not held then hand_over(nil, waiting) end
   return held or ''
 end
-local before, by, with = held, session, token
-local ended = event(who == 'A' and 4 or 1, before)
+local mine, by, with = held, session, token
+local ended = event(who == 'A' and 4 or 1, mine)
 held = false
-if who ~= 'T' or by ~= string.sub(ARGV[1], 17) then wake_lost(before, '\0') end
+if who ~= 'T' or by ~= string.sub(ARGV[1], 17) then wake_lost(mine, '\0') end
 -- The next one's lease takes the place of this one, and needs hardly more memory.
 if not hand_over(nil, waiting, ended) then
   redis.call('DEL', lease)

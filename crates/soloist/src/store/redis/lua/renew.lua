@@ -29,6 +29,7 @@ for i = 1, #KEYS do
   else
     -- The other names of this key stand in the same slot.
     fence, queue = string.sub(lease, 1, 15) .. 'f', string.sub(lease, 1, 15) .. 'q' .. string.sub(lease, 17)
+    before = nil
     --- took renew
     look()
     if held and (kind == 'A' or (kind == '' and ticket == whose) or (kind == 'H' and holder_of(held) == whose)) then

@@ -11,7 +11,11 @@ local function wake_lost(of, how)
 end
 
 local function holder_of(of)
-  return (struct.unpack('>I2c0', of, 47))
+  return (struct.unpack('>I2c0', of, 48))
+end
+
+local function tokens_of(of)
+  return string.byte(of, 47)
 end
 
 local function text(name)
@@ -49,7 +53,7 @@ local function look()
   if not held then return end
   deadline, ticket, session, token = struct.unpack('>I7c16c8I7', held)
   -- What makes no sense to this version is left as it is.
-  if deadline > NEVER or #held < 49 then error('not a lease of this version') end
+  if deadline > NEVER or #held < 50 then error('not a lease of this version') end
   if deadline <= now then
     local ended = held
     drop()
