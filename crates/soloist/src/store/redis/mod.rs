@@ -45,13 +45,13 @@ use self::replicas::{Replicas, Wanted};
 use self::scripts::Scripts;
 use self::server_clock::ServerClock;
 use super::hub::{Hub, LastPlace};
-use super::{EventStream, Notice, Reply, Store, Told, waiting};
+use super::{EventStream, Notice, Reply, Results, Store, Told, waiting};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::name::{Key, Session, Ticket};
 use crate::protocol::{
     Answer, Body, KeyInfo, Left, Mode, Outcome, OutcomeKind, Publication, Published, Released, Renewal,
-    Renewed, Request, Ttl, Want, Who,
+    Renewed, Request, Want, Who,
 };
 
 pub use self::options::RedisOptions;
@@ -214,20 +214,10 @@ impl Store for RedisStore {
                 Want::Flight => four(cmd.arg(4), &names),
             }
             cmd.arg(&whose).arg(&rest).arg(pack::ttl_number(request.ttl)).arg(mode).arg(most);
-            match request.ttl {
-                // The short way is for a lock with one token that never stood in line, as most are.
-                Ttl::Micros(us)
-                    if place == NEVER
-                        && request.want == Want::Lock
-                        && request.mode != Mode::Force
-                        && request.tokens <= 1 =>
-                {
-                    cmd.arg(pack::life(us));
-                }
-                _ => {
-                    cmd.arg("").arg(place).arg(seen);
-                }
-            }
+            match pack::short(request).filter(|_| place == NEVER) {
+                Some(life) => cmd.arg(life),
+                None => cmd.arg("").arg(place).arg(seen),
+            };
         };
         let Answered { value, sent, .. } = self.link.call_in_time(&self.scripts.acquire, &build).await?;
         if let Some(left) = answer::guarded(&value) {
@@ -380,6 +370,10 @@ impl Store for RedisStore {
             }
         })
         .boxed())
+    }
+
+    async fn results(&self) -> Result<Option<Box<dyn Results>>> {
+        self.listener.results(&self.name, self.options.give_up).await.map(Some)
     }
 
     async fn examine(&self, ttl: Duration) -> Result<Vec<Finding>> {

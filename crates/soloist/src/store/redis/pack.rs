@@ -7,7 +7,7 @@ use crate::error::Loss;
 use crate::event::{Event, EventKind};
 use crate::name::{FencingToken, Holder, Note, Session, Ticket};
 use crate::protocol::{
-    Body, Grant, Holding, MOST_TOKENS, Micros, Outcome, OutcomeKind, Renewal, Request, ResultInfo, Ttl,
+    Body, Grant, Holding, MOST_TOKENS, Micros, Mode, Outcome, OutcomeKind, Renewal, Request, ResultInfo, Ttl,
     WaiterInfo, Wake, Want, Who,
 };
 use crate::store::hub::LastPlace;
@@ -43,6 +43,16 @@ pub(super) fn granted(ttl: Ttl) -> Ttl {
 /// it expired.
 pub(super) fn life(ttl: Micros) -> u64 {
     bounded(ttl).div_ceil(1000) + 60_000
+}
+
+/// How long the server keeps the lease of a request that may be granted on the short way, if it never stood in line:
+/// a lock with one token, as most are.
+pub(super) fn short(request: &Request) -> Option<u64> {
+    let plain = request.want == Want::Lock && request.mode != Mode::Force && request.tokens <= 1;
+    match request.ttl {
+        Ttl::Micros(us) if plain => Some(life(us)),
+        _ => None,
+    }
 }
 
 /// A number as scripts read it.
