@@ -141,6 +141,6 @@ mod tests {
         }
         assert!(long.pushes > 0.9, "{long:?}");
         // What the server does for a turn is counted, not timed: on a busy machine times mean little.
-        assert!(long.calls > 5.0 && long.calls < short.calls * 1.5 + 5.0, "{short:?} {long:?}");
+        assert!(long.calls > 5.0 && long.calls < 16.0, "{short:?} {long:?}");
     }
 }

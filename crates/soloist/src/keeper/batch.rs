@@ -11,7 +11,7 @@ use crate::protocol::{Renewed, Ttl};
 use crate::store::Store;
 
 /// The most leases of one step: a store's step is short, and one that fails costs few.
-pub(super) const LARGEST: usize = 200;
+pub(super) const LARGEST: usize = 100;
 
 /// How long leases are asked for together at most.
 const LONGEST_TOGETHER: Duration = Duration::from_secs(10);

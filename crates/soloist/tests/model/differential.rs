@@ -220,7 +220,16 @@ fn differ(count: u32, most: usize, bound: bool, grounds: impl AsyncFn() -> Vec<B
         }
         done.map_err(TestCaseError::fail)
     });
-    runtime.block_on(async move { drop(world) });
+    runtime.block_on(async move {
+        // The short ways are compared as well as the long ones, if random steps take both.
+        for peer in world.iter().flat_map(|world| &world.peers) {
+            for (way, count) in peer.ground.ways().await {
+                println!("{}: {way} was taken {count} times", peer.ground.name());
+                assert!(count >= 20, "{way} was taken {count} times only");
+            }
+        }
+        drop(world);
+    });
     if let Err(error) = ran {
         panic!("{error}");
     }

@@ -25,6 +25,10 @@ pub trait Ground: Send + Sync {
     fn name(&self) -> &'static str;
     async fn open(&self) -> Arc<dyn Store>;
     async fn advance(&self, time: Duration);
+    /// How often scripts took each of their ways, where the store is made of scripts.
+    async fn ways(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
     /// Ends a session; returns when the store knows.
     async fn kill(&self, session: Arc<dyn Store>) {
         session.close().await;

@@ -75,6 +75,14 @@ impl Ground for DrivenRedis {
         self.pass(time).await;
     }
 
+    async fn ways(&self) -> Vec<(&'static str, u64)> {
+        let mut ways = Vec::new();
+        for way in ["grant", "place", "acquire", "end", "release", "renewal", "renew"] {
+            ways.push((way, self.took(way).await));
+        }
+        ways
+    }
+
     async fn kill(&self, session: Arc<dyn Store>) {
         DrivenRedis::kill(self, session).await;
     }

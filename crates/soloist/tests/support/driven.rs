@@ -99,6 +99,15 @@ impl DrivenRedis {
             .expect("a store that has ended hears no more");
     }
 
+    /// How often a script took this way, on a driven clock.
+    #[allow(dead_code)] // not every test counts
+    pub async fn took(&self, way: &str) -> u64 {
+        let (mut get, mut admin) = (redis::cmd("GET"), self.server.admin().await);
+        let count: Option<u64> =
+            get.arg(format!("soloist:1:took:{way}")).query_async(&mut admin).await.unwrap();
+        count.unwrap_or(0)
+    }
+
     pub async fn pass(&self, time: Duration) {
         match &self.clock {
             Some((driver, now)) => {

@@ -29,13 +29,6 @@ impl Parts {
     fn count(&mut self) -> Option<u64> {
         self.number().and_then(|number| number.try_into().ok())
     }
-    /// A time, or -1: never.
-    fn count_or_never(&mut self) -> Option<Option<u64>> {
-        match self.number()? {
-            -1 => Some(None),
-            number => u64::try_from(number).ok().map(Some),
-        }
-    }
     fn bytes(&mut self) -> Option<Vec<u8>> {
         match self.0.next()? {
             Value::BulkString(bytes) => Some(bytes),
@@ -53,12 +46,19 @@ impl Parts {
     }
     /// Who holds the key; empty bytes are nobody.
     fn holder(&mut self) -> Option<Option<Holding>> {
-        let lease = self.bytes()?;
-        if lease.is_empty() { Some(None) } else { pack::holding(&lease).map(Some) }
+        holder(&self.bytes()?)
     }
     fn ttl(&mut self) -> Option<Ttl> {
-        Some(self.count_or_never()?.map_or(Ttl::Forever, Ttl::Micros))
+        Some(match self.count()? {
+            pack::NEVER => Ttl::Forever,
+            us => Ttl::Micros(us),
+        })
     }
+}
+
+/// Who holds the key; empty bytes are nobody.
+fn holder(lease: &[u8]) -> Option<Option<Holding>> {
+    if lease.is_empty() { Some(None) } else { pack::holding(lease).map(Some) }
 }
 
 /// How long the boot guard still grants nothing, if that is the answer.
@@ -74,18 +74,29 @@ pub(super) fn guarded(value: &Value) -> Option<Duration> {
     }
 }
 
-/// The answer, and the server's clock.
-pub(super) fn acquired(value: Value) -> Option<(Answer, Micros)> {
-    let mut parts = Parts::of(value)?;
+/// The answer to a request for a lease of this ttl, and the server's clock.
+pub(super) fn acquired(value: Value, ttl: Ttl) -> Option<(Answer, Micros)> {
+    let mut parts = match value {
+        // Granted on the short way.
+        Value::Int(now) => {
+            let now = now.try_into().ok()?;
+            return Some((
+                Answer::Granted(Grant { token: FencingToken(now), tokens: 1, from: now, ttl }),
+                now,
+            ));
+        }
+        Value::BulkString(bytes) => {
+            let (now, place, holding) = pack::queued(&bytes)?;
+            // Nobody's end is watched here: nothing ends with a session.
+            return Some((Answer::Queued(Queued { place, holding, ahead: None }), now));
+        }
+        value => Parts::of(value)?,
+    };
     let (code, now) = (parts.number()?, parts.count()?);
     let answer = match code {
         1 => {
             let (token, ttl) = (parts.token()?, parts.ttl()?);
             Answer::Granted(Grant { token, tokens: pack::tokens(parts.count()?)?, from: now, ttl })
-        }
-        2 => {
-            let (place, holding) = (parts.count()?, parts.holding()?);
-            Answer::Queued(Queued { place, holding, ahead: pack::session(&parts.bytes()?)? })
         }
         3 => Answer::Busy(parts.holding()?),
         4 => Answer::Done(pack::outcome(parts.bytes()?)?),
@@ -104,27 +115,33 @@ pub(super) fn left(value: Value) -> Option<Left> {
     }
 }
 
-/// What came of renewals, and the server's clock.
-pub(super) fn renewed(value: Value, expected: usize) -> Option<(Vec<Renewed>, Micros)> {
+/// What came of renewals for these ttls, and the server's clock.
+pub(super) fn renewed(value: Value, ttls: impl Iterator<Item = Ttl>) -> Option<(Vec<Renewed>, Micros)> {
     let mut all = Parts::of(value)?;
     let now = all.count()?;
-    let one = |all: &mut Parts| {
-        let mut parts = all.list()?;
-        Some(match parts.number()? {
-            1 => Renewed::Renewed { token: parts.token()?, deadline: parts.count_or_never()? },
-            0 => Renewed::NotHeld(parts.holder()?),
-            _ => return None,
+    let one = |ttl: Ttl| {
+        Some(match all.0.next()? {
+            // The lease as it was before.
+            Value::BulkString(lease) => {
+                Renewed::Renewed { token: pack::holding(&lease)?.token, deadline: deadline(ttl, now) }
+            }
+            lost => Renewed::NotHeld(Parts::of(lost)?.holder()?),
         })
     };
-    let renewed = (0..expected).map(|_| one(&mut all)).collect::<Option<_>>()?;
+    let renewed = ttls.map(one).collect::<Option<_>>()?;
     Some((renewed, now))
 }
 
+/// When the server ends a lease that has got this ttl now.
+fn deadline(ttl: Ttl, now: Micros) -> Option<Micros> {
+    let end = now.saturating_add(pack::ttl_number(ttl));
+    (end < pack::NEVER).then_some(end)
+}
+
 pub(super) fn released(value: Value) -> Option<Released> {
-    let mut parts = Parts::of(value)?;
-    Some(match parts.number()? {
-        1 => Released::Released { token: parts.token()? },
-        0 => Released::NotHeld(parts.holder()?),
+    Some(match value {
+        Value::Int(token) => Released::Released { token: FencingToken(token.try_into().ok()?) },
+        Value::BulkString(lease) => Released::NotHeld(holder(&lease)?),
         _ => return None,
     })
 }

@@ -3,10 +3,13 @@
 //! All names of one lock share the hash tag `{SH}`, so that they share a Cluster slot. The user's key stands
 //! last and raw: no brace of it moves the slot, and two keys never meet.
 
+use super::pack;
 use crate::name::{Key, Session};
 
 /// The channel of all events.
 pub(super) const EVENTS: &str = "soloist:1:events";
+/// Where a test counts which way a script took.
+pub(super) const TOOK: &str = "soloist:1:took:";
 /// The clock that a test drives.
 pub(super) const CLOCK: &str = "soloist:1:clock";
 /// A name under which nothing ever stands.
@@ -86,7 +89,7 @@ pub(super) fn shard(key: &Key) -> u8 {
 
 /// The channel on which a session hears.
 pub(super) fn channel(session: Session) -> Vec<u8> {
-    [b"soloist:1:s:".as_slice(), &session.as_u128().to_be_bytes()].concat()
+    [b"soloist:1:s:".as_slice(), &pack::address(session)].concat()
 }
 
 /// The pattern of the names of all keys that begin with `prefix`.

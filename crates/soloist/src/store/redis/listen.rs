@@ -317,11 +317,13 @@ impl Ear {
                 }
             }
             // An error means that nobody watches any more.
-            Some(Message::Event(event)) => {
-                if is_about_a_result(&event.kind) {
-                    let _ = self.results.send(Told::Event(event.clone()));
+            Some(Message::Events(events)) => {
+                for event in events {
+                    if is_about_a_result(&event.kind) {
+                        let _ = self.results.send(Told::Event(event.clone()));
+                    }
+                    let _ = self.events.send(Told::Event(event));
                 }
-                let _ = self.events.send(Told::Event(event));
             }
             None => {
                 tracing::warn!(store = %self.seat.nodes().store, "a message that this version does not know")

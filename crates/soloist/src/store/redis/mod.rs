@@ -53,7 +53,7 @@ use crate::finding::Finding;
 use crate::name::{Key, Session, Ticket};
 use crate::protocol::{
     Answer, Body, KeyInfo, Left, Mode, Outcome, OutcomeKind, Publication, Published, Released, Renewal,
-    Renewed, Request, Who,
+    Renewed, Request, Want, Who,
 };
 
 pub use self::options::RedisOptions;
@@ -64,8 +64,8 @@ const LARGEST_MESSAGE: usize = 64 << 10;
 const NEVER: i64 = 0;
 /// The place of a request that may stand anywhere in line.
 const SOMEWHERE: i64 = -1;
-/// So many leases are renewed in one step of the server, about a millisecond.
-const RENEWALS_A_CALL: usize = 200;
+/// So many leases are renewed in one step of the server: less than a millisecond, and on a slow machine a few.
+const RENEWALS_A_CALL: usize = 100;
 /// So many keys are looked at in one step of the server.
 const LOOKS_A_CALL: usize = 200;
 
@@ -201,24 +201,31 @@ impl Store for RedisStore {
             self.listener.hears(self.options.give_up).await;
         }
         let names = self.names(&request.key);
-        let waiter = pack::waiter(request, self.session);
+        let (whose, rest) = (pack::whose(request.ticket, self.session), pack::rest(request));
         let mode = match request.mode {
             Mode::Try => "T",
             Mode::Line => "L",
             Mode::Force => "F",
         };
         let seen = request.seen.and_then(|token| i64::try_from(token.0).ok()).unwrap_or(-1);
-        let most = request.max_waiting.map_or(-1, pack::count);
+        let most = request.max_waiting.map_or(pack::NEVER, pack::bounded);
         let build = |cmd: &mut Cmd, again: bool| {
             let place = if place == NEVER && again { SOMEWHERE } else { place };
-            four(cmd.arg(4), &names);
-            cmd.arg(&waiter).arg(mode).arg(seen).arg(place).arg(most);
+            match request.want {
+                Want::Lock => three(cmd.arg(3), &names),
+                Want::Flight => four(cmd.arg(4), &names),
+            }
+            cmd.arg(&whose).arg(&rest).arg(pack::ttl_number(request.ttl)).arg(mode).arg(most);
+            match pack::short(request).filter(|_| place == NEVER) {
+                Some(life) => cmd.arg(life),
+                None => cmd.arg("").arg(place).arg(seen),
+            };
         };
         let Answered { value, sent, .. } = self.link.call_in_time(&self.scripts.acquire, &build).await?;
         if let Some(left) = answer::guarded(&value) {
             return Err(Error::Guarded { store: self.name.to_string(), left });
         }
-        let (answer, now) = self.read(answer::acquired(value))?;
+        let (answer, now) = self.read(answer::acquired(value, pack::granted(request.ttl)))?;
         self.link.clock().read(sent, now);
         match &answer {
             Answer::Queued(queued) => self.hub.stands_at(request.ticket, queued.place),
@@ -247,17 +254,18 @@ impl Store for RedisStore {
         for some in renewals.chunks(RENEWALS_A_CALL) {
             let names: Vec<KeyNames> = some.iter().map(|renewal| self.names(&renewal.key)).collect();
             let build = |cmd: &mut Cmd, _| {
-                cmd.arg(3 * names.len());
+                cmd.arg(names.len());
                 for names in &names {
-                    three(cmd, names);
+                    cmd.arg(names.lease());
                 }
                 for renewal in some {
-                    cmd.arg(pack::who(&renewal.who)).arg(pack::ttl_number(renewal.ttl));
-                    cmd.arg(u8::from(renewal.detach));
+                    let (whose, ttl) = pack::renewal(renewal);
+                    cmd.arg(whose).arg(ttl);
                 }
             };
             let answered = self.link.call_in_time(&self.scripts.renew, &build).await?;
-            let (renewed, now) = self.read(answer::renewed(answered.value, some.len()))?;
+            let (renewed, now) =
+                self.read(answer::renewed(answered.value, some.iter().map(|renewal| renewal.ttl)))?;
             self.link.clock().read(answered.sent, now);
             all.extend(renewed);
         }
@@ -267,8 +275,9 @@ impl Store for RedisStore {
     async fn release(&self, key: &Key, who: &Who) -> Result<Released> {
         let names = self.names(key);
         let build = |cmd: &mut Cmd, again: bool| {
+            let (whose, which) = pack::meant(who, self.session, again);
             three(cmd.arg(3), &names);
-            cmd.arg(pack::who(who)).arg(self.session.as_u128().to_be_bytes().as_slice()).arg(u8::from(again));
+            cmd.arg(whose).arg(which);
         };
         let verb = &self.scripts.release;
         let Answered { value, unsure, .. } = match who {

@@ -1,35 +1,75 @@
-//! What is stored and sent, byte by byte; `lua/prelude.lua` says how it is laid out.
+//! What is stored and sent, byte by byte; `lua/parts/key.lua` says how it is laid out.
 
 use bytes::Bytes;
 
+use super::keys::KeyNames;
 use crate::error::Loss;
 use crate::event::{Event, EventKind};
-use crate::name::{FencingToken, Holder, Key, Note, Session, Ticket};
+use crate::name::{FencingToken, Holder, Note, Session, Ticket};
 use crate::protocol::{
-    Body, Grant, Holding, MOST_TOKENS, Micros, Outcome, OutcomeKind, Request, ResultInfo, Ttl, WaiterInfo,
-    Wake, Want, Who,
+    Body, Grant, Holding, MOST_TOKENS, Micros, Mode, Outcome, OutcomeKind, Renewal, Request, ResultInfo, Ttl,
+    WaiterInfo, Wake, Want, Who,
 };
 use crate::store::hub::LastPlace;
 
 /// The longest time that the scripts count with: 2^52 microseconds, 142 years. Exact as a double.
 const LONGEST: Micros = 1 << 52;
 
-/// A time that scripts can count with.
-pub(super) fn bounded(us: Micros) -> Micros {
+/// What no time reaches: a deadline that never comes, a ttl for ever. Numbers below it are exact as doubles.
+pub(super) const NEVER: u64 = 1 << 53;
+
+/// A time or a number that scripts can count with.
+pub(super) fn bounded(us: u64) -> u64 {
     us.min(LONGEST)
 }
 
-/// A ttl as scripts read it: -1 is for ever.
-pub(super) fn ttl_number(ttl: Ttl) -> i64 {
+/// A ttl as scripts read it.
+pub(super) fn ttl_number(ttl: Ttl) -> u64 {
     match ttl {
-        Ttl::Micros(us) => i64::try_from(bounded(us)).unwrap_or(-1),
-        Ttl::Forever => -1,
+        Ttl::Micros(us) => bounded(us),
+        Ttl::Forever => NEVER,
     }
 }
 
-/// A number as scripts read it: exact as a double.
+/// A ttl as the scripts grant it.
+pub(super) fn granted(ttl: Ttl) -> Ttl {
+    match ttl {
+        Ttl::Micros(us) => Ttl::Micros(bounded(us)),
+        Ttl::Forever => Ttl::Forever,
+    }
+}
+
+/// How long the server keeps a lease of this ttl, in milliseconds: a minute more, so that a later touch can tell that
+/// it expired.
+pub(super) fn life(ttl: Micros) -> u64 {
+    bounded(ttl).div_ceil(1000) + 60_000
+}
+
+/// How long the server keeps the lease of a request that may be granted on the short way, if it never stood in line:
+/// a lock with one token, as most are.
+pub(super) fn short(request: &Request) -> Option<u64> {
+    let plain = request.want == Want::Lock && request.mode != Mode::Force && request.tokens <= 1;
+    match request.ttl {
+        Ttl::Micros(us) if plain => Some(life(us)),
+        _ => None,
+    }
+}
+
+/// A number as scripts read it.
 pub(super) fn count(count: u64) -> i64 {
     i64::try_from(bounded(count)).unwrap_or(-1)
+}
+
+/// Where a session hears, as records and channels have it: half of its id. Nothing rests on its being the only one of
+/// its kind: a message names the ticket that it is for.
+pub(super) fn address(session: Session) -> [u8; 8] {
+    let [address @ .., _, _, _, _, _, _, _, _] = session.as_u128().to_be_bytes();
+    address
+}
+
+/// A ticket and where it hears.
+pub(super) fn whose(ticket: Ticket, session: Session) -> Vec<u8> {
+    [&ticket.as_u128().to_be_bytes()[..], &address(session)].concat()
 }
 
 /// Where a request stands in line, as scripts read it: -1 is somewhere.
@@ -40,23 +80,16 @@ pub(super) fn place(place: LastPlace) -> i64 {
     }
 }
 
-/// Numbers are whole and below this: exact as doubles.
-const EXACT: f64 = (1_u64 << 53) as f64;
-
-/// A time or a token; `None` is a number that no script writes.
-fn micros(number: f64) -> Option<Micros> {
-    ((0.0..EXACT).contains(&number) && number.fract() == 0.0).then_some(number as Micros)
-}
-
 /// How many tokens a grant has; `None` is a number that no script writes.
 pub(super) fn tokens(number: u64) -> Option<u8> {
     u8::try_from(number).ok().filter(|tokens| (1..=MOST_TOKENS).contains(tokens))
 }
 
-fn want_of(byte: u8) -> Option<Want> {
-    match byte {
+/// What a request wants, and of a flight whether it was forgotten under way.
+fn want_of(flags: u8) -> Option<Want> {
+    match flags {
         0 => Some(Want::Lock),
-        1 => Some(Want::Flight),
+        1 | 3 => Some(Want::Flight),
         _ => None,
     }
 }
@@ -75,26 +108,38 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// A waiter: the same bytes for the same request, so that the server finds it in the line.
-pub(super) fn waiter(request: &Request, session: Session) -> Vec<u8> {
-    let mut out = Vec::with_capacity(96);
-    out.extend_from_slice(&request.ticket.as_u128().to_be_bytes());
-    out.extend_from_slice(&session.as_u128().to_be_bytes());
+/// What a lease or a waiter has besides times, ticket and session: flags, tokens, holder and note. Whether it is bound to its
+/// session is not kept: here nothing ends with one.
+pub(super) fn rest(request: &Request) -> Vec<u8> {
+    let (holder, note) = (request.holder.as_str(), request.note.as_ref().map_or("", Note::as_str));
+    let mut out = Vec::with_capacity(4 + holder.len() + note.len());
     out.push(u8::from(request.want == Want::Flight));
-    // At most 128 tokens: 7 bits.
-    out.push(u8::from(request.bound) | (request.tokens.clamp(1, MOST_TOKENS) - 1) << 1);
-    out.extend_from_slice(&(ttl_number(request.ttl) as f64).to_be_bytes());
-    put_text(&mut out, request.holder.as_str());
-    put_text(&mut out, request.note.as_ref().map_or("", Note::as_str));
+    out.push(request.tokens.clamp(1, MOST_TOKENS));
+    put_text(&mut out, holder);
+    out.extend_from_slice(note.as_bytes());
     out
 }
 
-/// Which lease is meant.
-pub(super) fn who(who: &Who) -> Vec<u8> {
+/// Whose lease a release is about, and who asks; and which lease is meant. `again`: it may have been carried out
+/// before, and only a ticket names one lease.
+pub(super) fn meant(who: &Who, session: Session, again: bool) -> (Vec<u8>, Vec<u8>) {
     match who {
-        Who::Ticket(ticket) => [b"T".as_slice(), &ticket.as_u128().to_be_bytes()].concat(),
-        Who::Holder(holder) => [b"H", holder.as_str().as_bytes()].concat(),
-        Who::Any => b"A".to_vec(),
+        Who::Ticket(ticket) => (whose(*ticket, session), b"T".to_vec()),
+        _ if again => (whose(Ticket::from_u128(0), session), Vec::new()),
+        Who::Holder(holder) => {
+            (whose(Ticket::from_u128(0), session), [b"H", holder.as_str().as_bytes()].concat())
+        }
+        Who::Any => (whose(Ticket::from_u128(0), session), b"A".to_vec()),
+    }
+}
+
+/// Whose lease is to be renewed, and its ttl with the kind of that.
+pub(super) fn renewal(renewal: &Renewal) -> (Vec<u8>, String) {
+    let ttl = ttl_number(renewal.ttl);
+    match &renewal.who {
+        Who::Ticket(ticket) => (ticket.as_u128().to_be_bytes().to_vec(), ttl.to_string()),
+        Who::Holder(holder) => (holder.as_str().into(), format!("{ttl}H")),
+        Who::Any => (Vec::new(), format!("{ttl}A")),
     }
 }
 
@@ -113,19 +158,17 @@ impl<'a> Reader<'a> {
     fn id(&mut self) -> Option<u128> {
         Some(u128::from_be_bytes(self.take(16)?.try_into().ok()?))
     }
-    fn number(&mut self) -> Option<f64> {
-        Some(f64::from_be_bytes(self.take(8)?.try_into().ok()?))
+    fn number(&mut self) -> Option<u64> {
+        Some(self.take(7)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
+    /// A time or a token; `None` is a number that no script writes.
     fn micros(&mut self) -> Option<Micros> {
-        micros(self.number()?)
+        self.number().filter(|number| *number < NEVER)
     }
-    /// A time, or -1: never.
+    /// A time that may be never.
     fn micros_or_never(&mut self) -> Option<Option<Micros>> {
         let number = self.number()?;
-        if number == -1.0 { Some(None) } else { micros(number).map(Some) }
-    }
-    fn ttl(&mut self) -> Option<Ttl> {
-        Some(self.micros_or_never()?.map_or(Ttl::Forever, Ttl::Micros))
+        (number <= NEVER).then_some((number < NEVER).then_some(number))
     }
     fn want(&mut self) -> Option<Want> {
         want_of(self.byte()?)
@@ -137,6 +180,9 @@ impl<'a> Reader<'a> {
     fn token(&mut self) -> Option<FencingToken> {
         self.micros().map(FencingToken)
     }
+    fn tokens(&mut self) -> Option<u8> {
+        tokens(self.byte()?.into())
+    }
     fn text(&mut self) -> Option<&'a str> {
         let len = u16::from_be_bytes(self.take(2)?.try_into().ok()?);
         std::str::from_utf8(self.take(len.into())?).ok()
@@ -144,8 +190,12 @@ impl<'a> Reader<'a> {
     fn holder(&mut self) -> Option<Holder> {
         Holder::new(self.text()?).ok()
     }
+    /// All that is left.
+    fn remainder(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(std::mem::take(&mut self.0)).ok()
+    }
     fn note(&mut self) -> Option<Option<Note>> {
-        Some(match self.text()? {
+        Some(match self.remainder()? {
             "" => None,
             text => Some(Note::new(text).ok()?),
         })
@@ -156,39 +206,37 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What everybody may know of a stored lease.
-pub(super) fn holding(lease: &[u8]) -> Option<Holding> {
+/// A stored lease: its ticket, how many tokens it has, and what everybody may know.
+fn lease(lease: &[u8]) -> Option<(Ticket, u8, Holding)> {
     let mut lease = Reader(lease);
-    lease.take(32)?;
-    let want = lease.want()?;
-    lease.take(2)?;
-    let (token, since, deadline) = (lease.token()?, lease.micros()?, lease.micros_or_never()?);
-    let (holder, note) = (lease.holder()?, lease.note()?);
-    lease.end()?;
-    Some(Holding { holder, token, since, deadline, note, want })
+    let (deadline, ticket) = (lease.micros_or_never()?, Ticket::from_u128(lease.id()?));
+    lease.take(8)?;
+    let (token, since, want) = (lease.token()?, lease.micros()?, lease.want()?);
+    let (tokens, holder, note) = (lease.tokens()?, lease.holder()?, lease.note()?);
+    Some((ticket, tokens, Holding { holder, token, since, deadline, note, want }))
+}
+
+/// What everybody may know of a stored lease.
+pub(super) fn holding(stored: &[u8]) -> Option<Holding> {
+    lease(stored).map(|(.., holding)| holding)
 }
 
 /// What everybody may know of a stored waiter.
 pub(super) fn waiter_info(waiter: &[u8]) -> Option<WaiterInfo> {
     let mut waiter = Reader(waiter);
-    waiter.take(32)?;
-    let want = waiter.want()?;
-    waiter.take(1)?;
-    waiter.ttl()?;
+    waiter.micros_or_never()?;
+    waiter.take(24)?;
+    let (want, _tokens) = (waiter.want()?, waiter.tokens()?);
     let (holder, note) = (waiter.holder()?, waiter.note()?);
-    waiter.end()?;
     Some(WaiterInfo { holder, note, want })
 }
 
-/// A session's id as it stands in an answer; empty is none.
-pub(super) fn session(bytes: &[u8]) -> Option<Option<Session>> {
-    if bytes.is_empty() {
-        return Some(None);
-    }
-    let mut reader = Reader(bytes);
-    let id = reader.id()?;
-    reader.end()?;
-    Some(Some(Session::from_u128(id)))
+/// The answer that a request stands in line: the server's clock, its place, and who holds the key.
+pub(super) fn queued(answer: &[u8]) -> Option<(Micros, u64, Holding)> {
+    let mut answer = Reader(answer);
+    let (b'Q', now) = (answer.byte()?, answer.micros()?) else { return None };
+    let place = u32::from_be_bytes(answer.take(4)?.try_into().ok()?);
+    Some((now, place.into(), holding(answer.0)?))
 }
 
 /// The head of a stored result, and where its body begins.
@@ -219,7 +267,8 @@ pub(super) fn outcome(result: Vec<u8>) -> Option<Outcome> {
 #[derive(Debug)]
 pub(super) enum Message {
     Wake(Vec<Ticket>, Wake),
-    Event(Event),
+    /// In their order.
+    Events(Vec<Event>),
 }
 
 /// Reads a message. `None` is one that this version does not know.
@@ -227,11 +276,12 @@ pub(super) fn message(payload: &[u8]) -> Option<Message> {
     let mut reader = Reader(payload);
     Some(match reader.byte()? {
         b'G' => {
-            let ticket = Ticket::from_u128(reader.id()?);
-            let (token, from, ttl) = (reader.token()?, reader.micros()?, reader.ttl()?);
-            let tokens = if reader.0.is_empty() { 1 } else { tokens(reader.byte()?.into())? };
-            reader.end()?;
-            Message::Wake(vec![ticket], Wake::Granted(Grant { token, tokens, from, ttl }))
+            let (ticket, tokens, Holding { token, since, deadline, .. }) = lease(reader.0)?;
+            let ttl = match deadline {
+                Some(deadline) => Ttl::Micros(deadline.checked_sub(since)?),
+                None => Ttl::Forever,
+            };
+            Message::Wake(vec![ticket], Wake::Granted(Grant { token, tokens, from: since, ttl }))
         }
         b'D' => {
             let tickets = reader.tickets()?;
@@ -243,7 +293,9 @@ pub(super) fn message(payload: &[u8]) -> Option<Message> {
             Message::Wake(tickets, Wake::Look)
         }
         b'L' => {
-            let (ticket, token) = (Ticket::from_u128(reader.id()?), reader.token()?);
+            let ticket = Ticket::from_u128(reader.id()?);
+            reader.take(8)?;
+            let token = reader.token()?;
             let loss = match reader.byte()? {
                 0 => Loss::Released,
                 1 => Loss::TakenOver { by: reader.holder()? },
@@ -252,25 +304,36 @@ pub(super) fn message(payload: &[u8]) -> Option<Message> {
             reader.end()?;
             Message::Wake(vec![ticket], Wake::Lost(token, loss))
         }
-        b'E' => Message::Event(event(&mut reader)?),
+        b'E' => Message::Events(vec![event(&mut reader)?]),
+        b'B' => {
+            let len = u32::from_be_bytes(reader.take(4)?.try_into().ok()?);
+            let mut events = Vec::with_capacity(2);
+            for told in [reader.take(len.try_into().ok()?)?, reader.0] {
+                let mut told = Reader(told);
+                told.byte().filter(|kind| *kind == b'E')?;
+                events.push(event(&mut told)?);
+            }
+            Message::Events(events)
+        }
         _ => return None,
     })
 }
 
 fn event(reader: &mut Reader<'_>) -> Option<Event> {
-    let (kind, token, at) = (reader.byte()?, reader.token()?, reader.micros()?);
-    let (key, holder, from) = (Key::stored(reader.text()?).ok()?, reader.holder()?, reader.text()?);
-    reader.end()?;
+    let (kind, at) = (reader.byte()?, reader.micros()?);
+    let key = KeyNames::user_key(reader.text()?.as_bytes())?;
     let kind = match kind {
         0 => EventKind::Locked,
         1 => EventKind::Released,
         2 => EventKind::Expired,
-        3 => EventKind::TakenOver { from: Holder::new(from).ok()? },
+        3 => EventKind::TakenOver { from: reader.holder()? },
         4 => EventKind::Broken,
         5 => EventKind::Published,
         6 => EventKind::Failed,
         7 => EventKind::Forgotten,
         _ => return None,
     };
+    let (token, _since, _want) = (reader.token()?, reader.micros()?, reader.want()?);
+    let (_tokens, holder, _note) = (reader.tokens()?, reader.holder()?, reader.note()?);
     Some(Event::new(key, kind, holder, token, at))
 }

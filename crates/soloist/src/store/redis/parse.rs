@@ -47,31 +47,42 @@ fn asked(number: u8) -> Option<(Request, Session)> {
     Some((request, Session::from_u128(8)))
 }
 
-fn double(number: f64) -> [u8; 8] {
-    number.to_be_bytes()
+fn number(number: u64) -> Vec<u8> {
+    number.to_be_bytes()[1..].to_vec()
 }
 
-/// A waiter, as the script keeps it, once it holds the key.
-fn lease(waiter: &[u8], deadline: f64) -> Vec<u8> {
-    let times = [double(7.0), double(8.0), double(deadline)].concat();
-    [&waiter[..34], &[0], &times, &waiter[42..]].concat()
+/// A request as it stands in line.
+fn waiter(request: &Request, session: Session) -> Vec<u8> {
+    let ttl = number(pack::ttl_number(request.ttl));
+    [ttl, pack::whose(request.ticket, session), pack::rest(request)].concat()
+}
+
+/// A request once it holds the key.
+fn lease(request: &Request, session: Session, deadline: u64) -> Vec<u8> {
+    let (whose, rest) = (pack::whose(request.ticket, session), pack::rest(request));
+    [number(deadline), whose, number(7), number(8), rest].concat()
 }
 
 fn result() -> Vec<u8> {
-    let head = [&[0; 16][..], &[0], &double(7.0), &double(8.0), &double(9.0), &[0, 1], b"h"].concat();
+    let head = [&[0; 17][..], &number(7), &number(8), &number(9), &[0, 1], b"h"].concat();
     [&head[..], b"[1,2]"].concat()
 }
 
-/// A stored record is read as what it is, or refused: cut short or with more behind it, it is none.
+/// Where a lease's or a waiter's note begins, given where its holder does.
+fn note_at(bytes: &[u8], at: usize) -> usize {
+    at + 2 + usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]))
+}
+
+/// A stored record is read as what it is, or refused: cut short before its note it is none.
 pub(crate) fn stored(bytes: &[u8]) {
     if let Some(held) = pack::holding(bytes) {
         assert!(held.deadline.is_none_or(|deadline| deadline < 1 << 53) && held.token.0 < 1 << 53);
-        assert!(pack::holding(&bytes[..bytes.len() - 1]).is_none(), "cut short");
-        assert!(pack::holding(&[bytes, b"x"].concat()).is_none(), "with more behind it");
+        assert!(pack::holding(&bytes[..note_at(bytes, 47) - 1]).is_none(), "cut short");
+        assert!(pack::holding(&[bytes, b"\xff"].concat()).is_none(), "with what is no text behind it");
     }
     if pack::waiter_info(bytes).is_some() {
-        assert!(pack::waiter_info(&bytes[..bytes.len() - 1]).is_none(), "cut short");
-        assert!(pack::waiter_info(&[bytes, b"x"].concat()).is_none(), "with more behind it");
+        assert!(pack::waiter_info(&bytes[..note_at(bytes, 33) - 1]).is_none(), "cut short");
+        assert!(pack::waiter_info(&[bytes, b"\xff"].concat()).is_none(), "with what is no text behind it");
     }
     if let Some(info) = pack::result_info(bytes, bytes.len() as u64) {
         let outcome = pack::outcome(bytes.to_vec());
@@ -79,26 +90,26 @@ pub(crate) fn stored(bytes: &[u8]) {
             outcome.is_some_and(|outcome| outcome.body.size() == info.size && outcome.token == info.token)
         );
     }
-    pack::session(bytes);
+    pack::queued(bytes);
     // What is written is read back.
     if let Some((request, session)) = bytes.first().and_then(|number| asked(*number)) {
-        let waiter = pack::waiter(&request, session);
-        let info = pack::waiter_info(&waiter);
+        let info = pack::waiter_info(&waiter(&request, session));
         assert!(
             info.is_some_and(
                 |i| (&i.holder, &i.note, i.want) == (&request.holder, &request.note, request.want)
             )
         );
-        let held = pack::holding(&lease(&waiter, -1.0));
+        let held = pack::holding(&lease(&request, session, pack::NEVER));
         assert!(held.is_some_and(|h| (&h.holder, h.deadline, h.token.0) == (&request.holder, None, 7)));
     }
 }
 
 pub(crate) fn stored_seeds() -> Vec<Vec<u8>> {
-    let waiters =
-        [0, 1, 6].into_iter().filter_map(asked).map(|(request, session)| pack::waiter(&request, session));
-    let mut seeds: Vec<Vec<u8>> =
-        waiters.flat_map(|waiter| [lease(&waiter, 9.0), lease(&waiter, -1.0), waiter]).collect();
+    let all = |(request, session): (Request, Session)| {
+        let lease = |deadline| lease(&request, session, deadline);
+        [lease(9), lease(pack::NEVER), waiter(&request, session)]
+    };
+    let mut seeds: Vec<Vec<u8>> = [0, 1, 6].into_iter().filter_map(asked).flat_map(all).collect();
     seeds.push(result());
     seeds
 }
@@ -112,7 +123,7 @@ pub(crate) fn message(bytes: &[u8]) {
                 dated(&grant);
             }
         }
-        Some(Message::Event(event)) => assert!(event.at < 1 << 53),
+        Some(Message::Events(events)) => assert!(events.iter().all(|event| event.at < 1 << 53)),
         None => {}
     }
 }
@@ -128,16 +139,20 @@ pub(crate) fn message_seeds() -> Vec<Vec<u8>> {
     let ticket = [7; 16];
     let one = |kind: &[u8], rest: &[u8]| [kind, &ticket, rest].concat();
     let event = |kind: u8, from: &[u8]| {
-        [b"E", &[kind][..], &double(7.0), &double(8.0), &[0, 1], b"k", &[0, 1], b"h", from].concat()
+        let name = b"soloist:1:{00}:l:k";
+        let of = [&number(7)[..], &number(8), &[0, 1, 0, 1], b"h"].concat();
+        [b"E", &[kind][..], &number(8), &[0, name.len() as u8], name, from, &of].concat()
     };
+    let granted = |(request, session): (Request, Session)| [b"G", &lease(&request, session, 9)[..]].concat();
     vec![
-        one(b"G", &[double(7.0), double(8.0), double(-1.0)].concat()),
-        one(b"L", &[&double(7.0)[..], &[0]].concat()),
-        one(b"L", &[&double(7.0)[..], &[1, 0, 1, b'h']].concat()),
+        asked(1).map(granted).unwrap_or_default(),
+        one(b"L", &[&[8; 8][..], &number(7), &[0]].concat()),
+        one(b"L", &[&[8; 8][..], &number(7), &[1, 0, 1, b'h']].concat()),
         one(b"K\0\0\0\x01", &[]),
         one(b"D\0\0\0\x01", &result()),
         b"K\xff\xff\xff\xff".to_vec(),
-        event(0, &[0, 0]),
+        event(0, &[]),
+        [&b"B\0\0\0"[..], &[event(1, &[]).len() as u8], &event(1, &[]), &event(0, &[])].concat(),
         event(3, &[0, 1, b'h']),
     ]
 }
@@ -189,7 +204,7 @@ pub(super) fn of_tree(value: &Value) -> Vec<u8> {
 /// What scripts answer, whichever of them was asked.
 pub(crate) fn answer(mut bytes: &[u8]) {
     let value = tree(&mut bytes, 4);
-    if let Some((answer, now)) = answer::acquired(value.clone()) {
+    if let Some((answer, now)) = answer::acquired(value.clone(), Ttl::Micros(7)) {
         match &answer {
             Answer::Granted(grant) => dated(grant),
             Answer::Queued(queued) => {
@@ -201,7 +216,7 @@ pub(crate) fn answer(mut bytes: &[u8]) {
     }
     let Ok(key) = Key::new("k") else { return };
     for count in 0..3 {
-        let renewed = answer::renewed(value.clone(), count);
+        let renewed = answer::renewed(value.clone(), std::iter::repeat_n(Ttl::Forever, count));
         assert!(renewed.is_none_or(|(renewed, _)| renewed.len() == count), "an answer for each question");
         let keys = vec![key.clone(); count];
         let looks = answer::looks(value.clone(), &keys);
@@ -216,16 +231,17 @@ pub(crate) fn answer_seeds() -> Vec<Vec<u8>> {
     let list = |values: &[Value]| Value::Array(values.to_vec());
     let number = Value::Int;
     let Some((request, session)) = asked(1) else { return Vec::new() };
-    let waiter = pack::waiter(&request, session);
-    let held = text(&lease(&waiter, 9.0));
-    let look = list(&[held.clone(), list(&[text(&waiter)]), text(&result()), number(60)]);
+    let held = text(&lease(&request, session, 9));
+    let queued = [b"Q", &self::number(8)[..], &[0, 0, 0, 1], &lease(&request, session, 9)].concat();
+    let look = list(&[held.clone(), list(&[text(&waiter(&request, session))]), text(&result()), number(60)]);
     let answers = [
-        list(&[number(1), number(8), number(7), number(-1)]),
-        list(&[number(2), number(8), number(1), held.clone(), text(&[8; 16])]),
+        list(&[number(1), number(8), number(7), number(9), number(2)]),
+        number(8),
+        text(&queued),
         list(&[number(3), number(8), held.clone()]),
         list(&[number(4), number(8), text(&result())]),
-        list(&[list(&[number(1), number(7), number(-1)]), list(&[number(0), held.clone()])]),
-        list(&[number(0), held]),
+        list(&[number(8), held.clone(), list(std::slice::from_ref(&held))]),
+        held,
         list(&[number(8), look.clone(), look]),
         list(&[text(b"17"), list(&[text(b"soloist:1:{00}:l:k")])]),
         text(&result()),

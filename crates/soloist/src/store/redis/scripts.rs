@@ -1,9 +1,9 @@
-//! The verbs in Lua, one small file each, behind the prelude that they share.
+//! The verbs in Lua, one small file each, and the parts that they need of those that they share.
 
 use redis::Script;
 
 use super::command::Cmd;
-use super::pack;
+use super::{keys, pack};
 use crate::protocol::{HANDOVER_TTL, Micros, RESULT_GRACE, TOKENS_AHEAD};
 
 /// The clock by which the scripts decide.
@@ -17,6 +17,42 @@ pub(super) enum ScriptClock {
     Driven,
 }
 
+impl ScriptClock {
+    fn source(self) -> &'static str {
+        match self {
+            ScriptClock::Servers => include_str!("lua/clock.lua"),
+            ScriptClock::Shifted => include_str!("lua/clock_shifted.lua"),
+            ScriptClock::Driven => include_str!("lua/clock_driven.lua"),
+        }
+    }
+}
+
+/// The parts that verbs may need, by name.
+const PARTS: [(&str, &str); 5] = [
+    ("late", include_str!("lua/parts/late.lua")),
+    ("lease", include_str!("lua/parts/lease.lua")),
+    ("grant", include_str!("lua/parts/grant.lua")),
+    ("line", include_str!("lua/parts/line.lua")),
+    ("result", include_str!("lua/parts/result.lua")),
+];
+
+/// A verb's source with its parts in place of the lines that name them, and with or without the counts of the ways
+/// that it takes.
+fn whole(lua: &str, counts: bool) -> String {
+    let part = |name: &str| PARTS.iter().find(|(part, _)| *part == name).map_or("", |(_, source)| source);
+    let line = |line: &str| {
+        if let Some(names) = line.strip_prefix("--- needs ") {
+            return names.split(", ").map(part).collect();
+        }
+        match line.trim_start().strip_prefix("--- took ") {
+            Some(way) if counts => format!("redis.call('INCR', '{}{way}')\n", keys::TOOK),
+            Some(_) => String::new(),
+            None => format!("{line}\n"),
+        }
+    };
+    lua.lines().map(line).collect()
+}
+
 /// One verb as the server runs it.
 #[derive(Debug)]
 pub(super) struct Verb {
@@ -27,12 +63,16 @@ pub(super) struct Verb {
 }
 
 impl Verb {
-    fn new(clock: &str, guard: Option<Micros>, lua: &str) -> Self {
+    fn new(by: ScriptClock, guard: Option<Micros>, lua: &str) -> Self {
+        let clock = by.source();
         let guard = guard.map_or("false".into(), |longest| longest.to_string());
-        let times = format!(
-            "local HANDOVER_TTL, RESULT_GRACE, TOKENS_AHEAD, GUARD = {HANDOVER_TTL}, {RESULT_GRACE}, {TOKENS_AHEAD}, {guard}\n"
-        );
-        let source = [clock, &times, include_str!("lua/prelude.lua"), lua].concat();
+        let life = pack::life(HANDOVER_TTL);
+        let names = "HANDOVER_TTL, HANDOVER_LIFE, RESULT_GRACE, TOKENS_AHEAD, GUARD";
+        let times =
+            format!("local {names} = {HANDOVER_TTL}, '{life}', {RESULT_GRACE}, {TOKENS_AHEAD}, {guard}\n");
+        let source =
+            [clock, &times, include_str!("lua/parts/key.lua"), &whole(lua, by == ScriptClock::Driven)]
+                .concat();
         Verb { hash: Script::new(&source).get_hash().into(), source, bounded: true }
     }
 
@@ -44,7 +84,7 @@ impl Verb {
     /// Adds the last argument: until when it is wanted, on the server's clock.
     pub(super) fn until(&self, cmd: &mut Cmd, until: Option<Micros>) {
         if self.bounded {
-            cmd.arg(until.map_or(-1, pack::count));
+            cmd.arg(until.map_or(pack::NEVER, pack::bounded));
         }
     }
 
@@ -80,11 +120,6 @@ pub(super) struct Scripts {
 impl Scripts {
     /// The verbs on this clock, with the longest ttl of a boot guard.
     pub(super) fn new(clock: ScriptClock, guard: Option<Micros>) -> Self {
-        let clock = match clock {
-            ScriptClock::Servers => include_str!("lua/clock.lua"),
-            ScriptClock::Shifted => include_str!("lua/clock_shifted.lua"),
-            ScriptClock::Driven => include_str!("lua/clock_driven.lua"),
-        };
         Scripts {
             acquire: Verb::new(clock, guard, include_str!("lua/acquire.lua")),
             leave: Verb::new(clock, guard, include_str!("lua/leave.lua")),
@@ -96,5 +131,35 @@ impl Scripts {
             look: Verb::new(clock, guard, include_str!("lua/look.lua")),
             result: Verb::new(clock, guard, include_str!("lua/result.lua")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_that_a_verb_names_is_there() {
+        let scripts = Scripts::new(ScriptClock::Servers, None);
+        for verb in [
+            &scripts.acquire,
+            &scripts.leave,
+            &scripts.renew,
+            &scripts.release,
+            &scripts.publish,
+            &scripts.forget,
+            &scripts.touch,
+            &scripts.result,
+        ] {
+            assert!(verb.source.contains("'TOOLATE '"), "{}", verb.source);
+        }
+        let words = ["late", "lease", "grant", "line", "result"];
+        let line = format!("--- needs {}", words.join(", "));
+        let all = whole(&line, false);
+        for (name, source) in PARTS {
+            assert!(all.contains(source) && words.contains(&name));
+        }
+        assert_eq!(whole("a\n  --- took it\nb\n", false), "a\nb\n");
+        assert_eq!(whole("a\n  --- took it\n", true), "a\nredis.call('INCR', 'soloist:1:took:it')\n");
     }
 }

@@ -26,7 +26,6 @@ try('SET', one, '', 'PX', 1)
 local removes = try('DEL', one, list)
 try('LLEN', list)
 try('LRANGE', list, 0, 1)
-try('LINDEX', list, 0)
 try('LREM', list, 1, '')
 removes = try('LPOP', list) or removes
 -- Without a way to take it back, nothing is put there; what is missing is told anyway.

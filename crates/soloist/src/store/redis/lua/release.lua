@@ -1,22 +1,38 @@
 -- Ends a lease and hands the key over. A holder is told when its lease is ended by anybody else.
 -- KEYS  fence, lease, queue
--- ARGV  1 who is meant; 2 the session that asks; 3 '1' if this may have been carried out before
--- answer {1, token} released; {0, lease or ''} not held
-local state = open(1)
-local who = ARGV[1]
-local by_ticket = string.sub(who, 1, 1) == 'T'
-sweep(state)
+-- ARGV  1 ticket and session: whose lease is meant, and who asks; 2 'T' that of the ticket; 'H' and a name: that of
+--       this holder; 'A' whoever's it is; '' none, since this may have been carried out before
+-- answer the token of the lease that ended, or the lease of another, or ''
+held = redis.call('GET', lease)
+local waiting = redis.call('LLEN', queue)
+if held and ARGV[2] == 'T' then
+  local ends, whose, with = struct.unpack('>I7c24I7', held)
+  if whose == ARGV[1] and ends > now and waiting == 0 then
+    --- took end
+    redis.call('DEL', lease)
+    tell(event(1, held))
+    return with
+  end
+end
+
+--- needs late, lease, grant
+--- took release
+look()
+local who = string.sub(ARGV[2], 1, 1)
 -- Invariant: only a ticket names one lease. What is held when the question comes again may be the next one's.
-if not is_meant(state, who) or (ARGV[3] == '1' and not by_ticket) then
-  hand_over(state)
-  return { 0, state.held or '' }
+local meant = held and (who == 'A' or (who == 'T' and ticket == string.sub(ARGV[1], 1, 16))
+  or (who == 'H' and holder_of(held) == string.sub(ARGV[2], 2)))
+if not meant then
+  if not held then hand_over(nil, waiting) end
+  return held or ''
 end
-local held, kind = state.held, 1
-if who == 'A' then kind = 4 end
-drop_lease(state)
-tell(state, kind, holder_of(held), token_of(held))
-if not by_ticket or session_of(held) ~= ARGV[2] then
-  wake_lost(held, '\0')
+local mine, by, with = held, session, token
+local ended = event(who == 'A' and 4 or 1, mine)
+held = false
+if who ~= 'T' or by ~= string.sub(ARGV[1], 17) then wake_lost(mine, '\0') end
+-- The next one's lease takes the place of this one, and needs hardly more memory.
+if not hand_over(nil, waiting, ended) then
+  redis.call('DEL', lease)
+  tell(ended)
 end
-hand_over(state)
-return { 1, token_of(held) }
+return with

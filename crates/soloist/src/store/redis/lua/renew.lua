@@ -1,23 +1,44 @@
 -- Begins the ttl of many leases anew. It wakes nobody who waits for a lease that goes on.
--- KEYS  for each: fence, lease, queue
--- ARGV  for each: who is meant; ttl, -1 for ever; '1' to unbind it from its session
--- answer {now, for each {1, token, deadline or -1} or {0, lease or ''}}
+-- KEYS  the leases
+-- ARGV  for each: whose it is, a ticket or a holder; and its ttl, with an 'H' behind if that was a holder, or an 'A'
+--       if whoever's it is is meant
+-- answer {now, for each its lease as it was, or {the lease of another, or ''}}
+--- needs late, lease, grant
 local answers = { now }
-for i = 1, #KEYS / 3 do
-  local state = open(3 * i - 2)
-  local who, ttl, detach = ARGV[3 * i - 2], tonumber(ARGV[3 * i - 1]), ARGV[3 * i] == '1'
-  sweep(state)
-  local held = state.held
-  if is_meant(state, who) then
-    local deadline, bound = -1, string.sub(held, 34, 34)
-    if ttl >= 0 then deadline = now + ttl end
-    if detach and is_bound(held) then bound = string.char(string.byte(bound) - 1) end
-    write_lease(state, string.sub(held, 1, 33) .. bound .. string.sub(held, 35, 51)
-      .. struct.pack('>d', deadline) .. string.sub(held, 60))
-    answers[i + 1] = { 1, token_of(held), deadline }
+local how, ttl, kind, life, ends
+for i = 1, #KEYS do
+  local whose = ARGV[2 * i - 1]
+  if ARGV[2 * i] ~= how then
+    -- Mostly all have the same ttl, and what follows from it is made once.
+    how = ARGV[2 * i]
+    ttl, kind = string.match(how, '^(%d+)(%u?)$')
+    ttl = tonumber(ttl)
+    ends = struct.pack('>I7', math.min(now + ttl, NEVER))
+    life = ttl < NEVER and kind == '' and string.format('%.0f', math.ceil(ttl / 1000) + 60000)
+  end
+  lease, held = KEYS[i], redis.call('GET', KEYS[i])
+  local short = false
+  if held and life then
+    local till, own = struct.unpack('>I7c16', held)
+    short = own == whose and till > now
+      and not redis.pcall('SET', lease, ends .. string.sub(held, 8), 'PX', life).err
+  end
+  if short then
+    --- took renewal
+    answers[i + 1] = held
   else
-    hand_over(state)
-    answers[i + 1] = { 0, state.held or '' }
+    -- The other names of this key stand in the same slot.
+    fence, queue = string.sub(lease, 1, 15) .. 'f', string.sub(lease, 1, 15) .. 'q' .. string.sub(lease, 17)
+    before = nil
+    --- took renew
+    look()
+    if held and (kind == 'A' or (kind == '' and ticket == whose) or (kind == 'H' and holder_of(held) == whose)) then
+      answers[i + 1] = held
+      prolong(ttl)
+    else
+      if not held then hand_over() end
+      answers[i + 1] = { held or '' }
+    end
   end
 end
 return answers

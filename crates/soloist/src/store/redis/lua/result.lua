@@ -1,7 +1,7 @@
 -- The result of a key, if callers are served with it, changing nothing.
 -- KEYS  fence, lease, queue, result
 -- answer the result, or '' if there is none
-local state = open(1)
-local done = result_head(state)
+--- needs late, result
+local done = result_head()
 if not done or done.till <= now then return '' end
-return redis.call('GET', state.result)
+return redis.call('GET', result)
