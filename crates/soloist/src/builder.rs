@@ -11,7 +11,7 @@ use crate::limits;
 use crate::name::{Holder, MAX_PREFIX};
 use crate::replicas;
 use crate::store::prefix::PrefixStore;
-use crate::store::{Store, StoreUrl, local, memory, redis};
+use crate::store::{Store, StoreUrl, open};
 
 /// The life of a lease where nothing else is said.
 const DEFAULT_TTL: Duration = Duration::from_secs(30);
@@ -81,7 +81,7 @@ impl ClientBuilder {
     }
 
     /// The life of a lease unless a request says otherwise: 10 ms to a year. Default: 30 s, or as long as the
-    /// store's [boot guard](redis::RedisOptions::boot_guard) allows, if that is less. Leases renew
+    /// store's [boot guard](crate::store::redis::RedisOptions::boot_guard) allows, if that is less. Leases renew
     /// themselves at a third of it, so this is not how long work may take, but how long others wait for a
     /// process that was cut off.
     pub fn ttl(mut self, ttl: Duration) -> Self {
@@ -136,12 +136,7 @@ impl ClientBuilder {
     pub async fn connect(self, url: &str) -> Result<Client> {
         self.check()?;
         let url: StoreUrl = if url.is_empty() { StoreUrl::Local(None) } else { url.parse()? };
-        let store: Arc<dyn Store> = match url {
-            StoreUrl::Local(path) => Arc::new(local::LocalStore::open(path.as_deref())?),
-            StoreUrl::Memory => Arc::new(memory::MemoryStore::new()),
-            StoreUrl::Redis(url) => Arc::new(redis::RedisStore::connect(&url).await?),
-        };
-        self.store(store)
+        self.store(open::open(&url, None).await?)
     }
 
     /// A client on a store that is open already: one of this crate's around a connection of yours, or your

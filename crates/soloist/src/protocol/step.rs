@@ -80,6 +80,11 @@ impl<'a> Step<'a> {
         self.last
     }
 
+    /// Invariant: no later token of this shard is smaller than one that was seen here, whoever gave it.
+    pub(super) fn raise(&mut self, token: FencingToken) {
+        self.last = self.last.max(token);
+    }
+
     pub(super) fn wake(&mut self, session: Session, ticket: Ticket, wake: Wake) {
         self.effects.push(Effect::Wake(session, ticket, wake));
     }

@@ -8,7 +8,9 @@ mod hub;
 pub use hub::interleavings;
 pub mod local;
 pub mod memory;
+pub(crate) mod open;
 pub mod prefix;
+pub mod quorum;
 pub mod redis;
 #[cfg(feature = "testing")]
 pub(crate) mod simulated;

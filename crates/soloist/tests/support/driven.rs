@@ -99,6 +99,12 @@ impl DrivenRedis {
             .expect("a store that has ended hears no more");
     }
 
+    /// How many sessions the server tells wake-ups to.
+    #[allow(dead_code)] // not every test ends sessions of several servers
+    pub async fn sessions(&self) -> usize {
+        subscriptions(&mut self.server.admin().await).await
+    }
+
     pub async fn pass(&self, time: Duration) {
         match &self.clock {
             Some((driver, now)) => {

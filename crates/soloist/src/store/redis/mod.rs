@@ -202,7 +202,7 @@ impl Store for RedisStore {
             Mode::Line => "L",
             Mode::Force => "F",
         };
-        let seen = request.seen.and_then(|token| i64::try_from(token.0).ok()).unwrap_or(-1);
+        let seen = pack::token(request.seen);
         let most = request.max_waiting.map_or(-1, pack::count);
         let build = |cmd: &mut Cmd, again: bool| {
             let place = if place == NEVER && again { SOMEWHERE } else { place };
@@ -248,7 +248,7 @@ impl Store for RedisStore {
                 }
                 for renewal in some {
                     cmd.arg(pack::who(&renewal.who)).arg(pack::ttl_number(renewal.ttl));
-                    cmd.arg(u8::from(renewal.detach));
+                    cmd.arg(u8::from(renewal.detach)).arg(pack::token(renewal.at_least));
                 }
             };
             let answered = self.link.call_in_time(&self.scripts.renew, &build).await?;

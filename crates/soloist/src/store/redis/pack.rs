@@ -31,6 +31,11 @@ pub(super) fn count(count: u64) -> i64 {
     i64::try_from(bounded(count)).unwrap_or(-1)
 }
 
+/// A token as scripts read it: -1 is none.
+pub(super) fn token(token: Option<FencingToken>) -> i64 {
+    token.map_or(-1, |token| count(token.0))
+}
+
 /// Where a request stands in line, as scripts read it: -1 is somewhere.
 pub(super) fn place(place: LastPlace) -> i64 {
     match place {
