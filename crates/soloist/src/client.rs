@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::builder::ClientBuilder;
+use crate::cache::Cache;
+use crate::cohort::Cohorts;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::flights::Flights;
@@ -51,6 +53,8 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) keeper: Keeper,
     pub(crate) flights: Flights,
+    pub(crate) cohorts: Cohorts,
+    pub(crate) cache: Arc<Cache>,
     pub(crate) holder: Holder,
     pub(crate) ttl: Ttl,
     pub(crate) max_result: u64,
@@ -420,7 +424,7 @@ impl Client {
     pub async fn result<T: Payload>(&self, key: impl AsRef<str>) -> Result<Option<T>> {
         let key = Key::new(key)?;
         let outcome = self.store().result(&key).await?;
-        outcome.map(|outcome| value_of(key, outcome)).transpose()
+        outcome.map(|outcome| value_of(&key, &outcome)).transpose()
     }
 
     /// Drops the result that is kept for a key. A flight that is under way is not kept either: those who
@@ -448,10 +452,12 @@ impl Client {
     /// ```
     pub async fn forget(&self, key: impl AsRef<str>) -> Result<bool> {
         let key = Key::new(key)?;
-        let forgot = self.store().forget(&key).await?;
-        // Who calls after this is not served by a flight that began before it.
+        let forgot = self.store().forget(&key).await;
+        // Who calls after this is not served by a flight that began before it, nor with what is kept here. Where it is
+        // not known whether it was carried out, he asks.
+        self.cache().forget(&key);
         self.flights().part(&key);
-        Ok(forgot)
+        forgot
     }
 
     /// Who holds a key, since when and for how long; who waits, in order; which result is kept.
@@ -635,6 +641,7 @@ impl Client {
     /// [`Lease::lost`]: crate::Lease::lost
     pub async fn close(self) {
         // Leases are ended, and whatever was asked for is taken back: in line or just granted, answered or not.
+        self.inner.cache.close();
         self.inner.keeper.close().await;
         self.store().stop_waiting().await;
         // What was released may have been handed over to a waiter of this client, which is released as well.
@@ -669,6 +676,14 @@ impl Client {
         &self.inner.flights
     }
 
+    pub(crate) fn cache(&self) -> &Arc<Cache> {
+        &self.inner.cache
+    }
+
+    pub(crate) fn cohorts(&self) -> &Cohorts {
+        &self.inner.cohorts
+    }
+
     pub(crate) fn usual_ttl(&self) -> Ttl {
         self.inner.ttl
     }
@@ -690,7 +705,12 @@ impl Client {
     }
 
     pub(crate) fn odd_answer(&self, why: &str) -> Error {
-        let hint = "do all programs on this store use the same version?";
-        Error::Refused { store: self.store().name().into(), why: why.into(), hint }
+        odd_answer(&**self.store(), why)
     }
+}
+
+/// The error of an answer that makes no sense.
+pub(crate) fn odd_answer(store: &dyn Store, why: &str) -> Error {
+    let hint = "do all programs on this store use the same version?";
+    Error::Refused { store: store.name().into(), why: why.into(), hint }
 }

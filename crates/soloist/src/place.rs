@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, Reading};
 use crate::error::{Error, Result};
 use crate::keeper::{Abandoned, Keeper};
 use crate::kept::Kept;
@@ -33,7 +33,8 @@ const LEAVE_IN_TIME: Duration = Duration::from_millis(250);
 /// What came of a request.
 pub(crate) enum Served {
     Lease(Lease),
-    Done(Outcome),
+    /// The result, and both clocks when it was answered.
+    Done(Outcome, Reading),
     Busy(Holding),
 }
 
@@ -90,7 +91,7 @@ impl Place {
                 Err(Error::Guarded { store: self.store.name().into(), left })
             }
             Err(_) if self.in_line => {
-                observe::wait_over(&self.request, self.began);
+                observe::wait_over(&self.request.key, &self.request.holder, self.began);
                 self.leave_soon().await;
                 Err(timed_out(&*self.store, &self.request.key, Moment::now().since(began)).await)
             }
@@ -189,7 +190,7 @@ impl Place {
                 },
                 Answer::Done(ref outcome) => {
                     self.settled();
-                    return Ok(Served::Done(outcome.clone()));
+                    return Ok(Served::Done(outcome.clone(), reply.read));
                 }
                 Answer::Busy(holding) => {
                     self.settled();
@@ -211,7 +212,7 @@ impl Place {
         Err(Error::Unavailable { store: self.store.name().into(), why })
     }
 
-    /// Whether so much of a hand-over's short ttl has passed on the way that the keeper's confirmation may
+    /// Whether so much of a hand-over's short ttl has passed on the way that the keeper's first renewal may
     /// come too late: on a starved machine, or over a slow line.
     fn is_late_hand_over(&self, reply: &Reply, grant: &Grant) -> bool {
         let passed = Moment::now().since(reply.began(grant));
@@ -226,15 +227,17 @@ impl Place {
             return Ok(None);
         }
         let Request { key, ticket, holder, ttl, .. } = &self.request;
-        // A hand-over comes with a short ttl, which the first renewal lifts to the full one.
-        let confirm = grant.ttl != *ttl;
         let kept = Kept::new((key.clone(), *ticket), grant.token, holder.clone(), *ttl, deadline);
-        let kept = Arc::new(kept.at_most(self.max_hold));
+        // A hand-over comes with a short ttl, which the first renewal lifts to the full one, when it is due: whoever
+        // has released by then has saved it.
+        let kept = Arc::new(kept.at_first(grant.ttl).at_most(self.max_hold));
         // From here on the keeper has it in place of the request; a closed one takes the request back.
-        self.keeper.hold(&kept, confirm)?;
+        self.keeper.hold(&kept)?;
         self.asked = false;
         observe::granted(&self.request, grant, self.began);
-        Ok(Some(Lease::new(kept, self.keeper.clone(), Arc::clone(&self.store))))
+        let mut lease = Lease::new(kept, self.keeper.clone(), Arc::clone(&self.store));
+        lease.tokens = grant.tokens;
+        Ok(Some(lease))
     }
 
     /// Gives a late grant back and begins anew, as another request.

@@ -52,5 +52,6 @@ pub fn lock(key: &str, who: &str) -> Request {
         bound: false,
         seen: None,
         max_waiting: None,
+        tokens: 1,
     }
 }

@@ -28,7 +28,7 @@ const SEED: (Duration, Duration) = (Duration::from_millis(100), Duration::from_s
 /// A request as it first goes to a node: whoever dies before a majority has granted it costs the line no more than a
 /// hand-over to one that is frozen.
 pub(super) fn first(request: &Request) -> Request {
-    Request { ttl: lengthened(request.ttl).at_most(HANDOVER_TTL), ..request.clone() }
+    Request { ttl: lengthened(request.ttl).at_most(HANDOVER_TTL), tokens: 1, ..request.clone() }
 }
 
 fn renewed(answer: &Renewed) -> Option<FencingToken> {
@@ -42,7 +42,8 @@ fn renewed(answer: &Renewed) -> Option<FencingToken> {
 pub(super) fn granted(request: &Request, token: FencingToken, sent: Moment) -> Reply {
     // No clock of a store's is everybody's: the ttl counts from before sending.
     let from: Micros = token.0;
-    let grant = Grant { token, from, ttl: request.ttl };
+    // A cohort's next tokens would need a majority each.
+    let grant = Grant { token, tokens: 1, from, ttl: request.ttl };
     Reply { answer: Answer::Granted(grant), read: Reading { client: sent, store: from } }
 }
 

@@ -6,6 +6,7 @@ mod address;
 mod answer;
 mod backoff;
 pub mod bridge;
+mod connection;
 pub(crate) mod examine;
 mod greeting;
 mod keys;
@@ -17,7 +18,9 @@ mod options;
 mod pack;
 #[cfg(feature = "testing")]
 pub(crate) mod parse;
+mod pipeline;
 mod replicas;
+mod reply;
 mod scripts;
 mod seat;
 pub(crate) mod sentinel;
@@ -42,7 +45,7 @@ use self::replicas::{Replicas, Wanted};
 use self::scripts::Scripts;
 use self::server_clock::ServerClock;
 use super::hub::{Hub, LastPlace};
-use super::{EventStream, Notice, Reply, Store, Told, waiting};
+use super::{EventStream, Notice, Reply, Results, Store, Told, waiting};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::name::{Key, Session, Ticket};
@@ -358,6 +361,10 @@ impl Store for RedisStore {
             }
         })
         .boxed())
+    }
+
+    async fn results(&self) -> Result<Option<Box<dyn Results>>> {
+        self.listener.results(&self.name, self.options.give_up).await.map(Some)
     }
 
     async fn examine(&self, ttl: Duration) -> Result<Vec<Finding>> {

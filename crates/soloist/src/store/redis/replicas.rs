@@ -10,12 +10,12 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisResult, Value};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::backoff::Backoff;
+use super::connection::Connection;
 use super::scripts::Verb;
 use super::seat::Seat;
 use super::trouble::{Kind, No, Trouble};
@@ -33,7 +33,7 @@ pub(super) struct Replicas {
     mark: Verb,
     room: Semaphore,
     /// Those that wait for nothing now, and which connection of the verbs they were made beside.
-    idle: Mutex<Vec<(u64, MultiplexedConnection)>>,
+    idle: Mutex<Vec<(u64, Connection)>>,
 }
 
 /// Whose lease is to be at how many replicas.
@@ -57,7 +57,7 @@ impl Replicas {
         Replicas { mark, room: Semaphore::new(CONNECTIONS), idle: Mutex::default() }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<(u64, MultiplexedConnection)>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<(u64, Connection)>> {
         // Nothing panics while it is held, and it is whole at every step.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -125,7 +125,7 @@ impl Replicas {
         &self,
         seat: &Seat,
         wanted: &Wanted<'_>,
-        mut connection: MultiplexedConnection,
+        mut connection: Connection,
     ) -> Result<Option<u32>, Failed> {
         let options = &seat.nodes().options;
         let silent = |limit| Failed::Away(format!("no answer within {limit:?}"));
@@ -142,7 +142,7 @@ impl Replicas {
         counted.map_err(|_| silent(limit))?.map_err(|error| failed(&error)).map(Some)
     }
 
-    async fn mark(&self, wanted: &Wanted<'_>, connection: &mut MultiplexedConnection) -> RedisResult<Value> {
+    async fn mark(&self, wanted: &Wanted<'_>, connection: &mut Connection) -> RedisResult<Value> {
         let build = |mut cmd: Cmd| {
             cmd.arg(1).arg(wanted.lease).arg(wanted.ticket.as_u128().to_be_bytes().as_slice());
             cmd

@@ -13,7 +13,7 @@ for i = 1, #KEYS / 3 do
   if is_meant(state, who) then
     local deadline, bound = -1, string.sub(held, 34, 34)
     if ttl >= 0 then deadline = now + ttl end
-    if detach then bound = '\0' end
+    if detach and is_bound(held) then bound = string.char(string.byte(bound) - 1) end
     local token = token_of(held)
     local raised = least > token
     if raised then
