@@ -14,7 +14,7 @@ use crate::name::{Holder, MAX_PREFIX};
 use crate::replicas;
 use crate::store::password::Password;
 use crate::store::prefix::PrefixStore;
-use crate::store::{Store, StoreUrl, local, memory, redis};
+use crate::store::{Store, StoreUrl, open};
 
 /// The life of a lease where nothing else is said.
 const DEFAULT_TTL: Duration = Duration::from_secs(30);
@@ -92,7 +92,7 @@ impl ClientBuilder {
     }
 
     /// The life of a lease unless a request says otherwise: 10 ms to a year. Default: 30 s, or as long as the
-    /// store's [boot guard](redis::RedisOptions::boot_guard) allows, if that is less. Leases renew
+    /// store's [boot guard](crate::store::redis::RedisOptions::boot_guard) allows, if that is less. Leases renew
     /// themselves at a third of it, so this is not how long work may take, but how long others wait for a
     /// process that was cut off.
     pub fn ttl(mut self, ttl: Duration) -> Self {
@@ -196,16 +196,8 @@ impl ClientBuilder {
     pub async fn connect(self, url: &str) -> Result<Client> {
         self.check()?;
         let url: StoreUrl = if url.is_empty() { StoreUrl::Local(None) } else { url.parse()? };
-        let url = match url {
-            StoreUrl::Redis(url) => StoreUrl::Redis(self.with_password(url)?),
-            other => other,
-        };
-        let store: Arc<dyn Store> = match url {
-            StoreUrl::Local(path) => Arc::new(local::LocalStore::open(path.as_deref())?),
-            StoreUrl::Memory => Arc::new(memory::MemoryStore::new()),
-            StoreUrl::Redis(url) => Arc::new(redis::RedisStore::connect(&url).await?),
-        };
-        self.store(store)
+        let url = self.with_password(url)?;
+        self.store(open::open(&url, None).await?)
     }
 
     /// A client on a store that is open already: one of this crate's around a connection of yours, or your
@@ -259,10 +251,12 @@ impl ClientBuilder {
         }))
     }
 
-    fn with_password(&self, url: String) -> Result<String> {
+    fn with_password(&self, url: StoreUrl) -> Result<StoreUrl> {
         let said = if self.password_from_env { Password::from_env()? } else { None };
-        let password = self.password.as_ref().or(said.as_ref());
-        Ok(password.map_or_else(|| url.clone(), |password| password.put_into(&url)))
+        Ok(match self.password.as_ref().or(said.as_ref()) {
+            Some(password) => password.put_into(url),
+            None => url,
+        })
     }
 
     fn check(&self) -> Result<Holder> {

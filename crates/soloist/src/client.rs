@@ -295,7 +295,7 @@ impl Client {
 
     async fn renew_as(&self, key: Key, who: Who, ttl: Ttl) -> Result<FencingToken> {
         limits::lives(&**self.store(), ttl)?;
-        let renewal = Renewal { key, who, ttl, detach: false };
+        let renewal = Renewal { key, who, ttl, detach: false, at_least: None };
         match self.store().renew(std::slice::from_ref(&renewal)).await?.pop() {
             Some(Renewed::Renewed { token, .. }) => Ok(token),
             Some(Renewed::NotHeld(now)) => {

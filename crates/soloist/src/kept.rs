@@ -359,6 +359,7 @@ impl Kept {
             who: Who::Ticket(self.ticket),
             ttl: left.map_or(ttl, |left| ttl.at_most(left)),
             detach,
+            at_least: None,
         };
         Asked { kept: Arc::clone(self), renewal, ttl, changes, settles: None }
     }

@@ -54,7 +54,13 @@ fn queued(reply: Reply) -> Reply {
 }
 
 fn renewal(request: &Request) -> Renewal {
-    Renewal { key: request.key.clone(), who: Who::Ticket(request.ticket), ttl: request.ttl, detach: false }
+    Renewal {
+        key: request.key.clone(),
+        who: Who::Ticket(request.ticket),
+        ttl: request.ttl,
+        detach: false,
+        at_least: None,
+    }
 }
 
 fn mine(request: &Request) -> Who {

@@ -136,7 +136,13 @@ async fn a_lease_that_lives_on_over_a_restart_is_honoured() {
     believer(&first, &request).await;
     Fault::Restarted.befall(&mut server).await;
     let who = Who::Ticket(request.ticket);
-    let renewal = Renewal { key: request.key.clone(), who: who.clone(), ttl: request.ttl, detach: false };
+    let renewal = Renewal {
+        key: request.key.clone(),
+        who: who.clone(),
+        ttl: request.ttl,
+        detach: false,
+        at_least: None,
+    };
     let renewed = soon(first.renew(std::slice::from_ref(&renewal))).await.unwrap().remove(0);
     assert!(matches!(renewed, Renewed::Renewed { .. }), "{renewed:?}");
     // What the last second may have lost is not known: a key that looks free is not granted.

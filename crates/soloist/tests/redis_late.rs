@@ -39,7 +39,7 @@ fn mine(request: &Request) -> Who {
 }
 
 fn renewal(request: &Request) -> Renewal {
-    Renewal { key: request.key.clone(), who: mine(request), ttl: request.ttl, detach: false }
+    Renewal { key: request.key.clone(), who: mine(request), ttl: request.ttl, detach: false, at_least: None }
 }
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {

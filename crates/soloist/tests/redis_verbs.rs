@@ -145,7 +145,7 @@ async fn leases_are_renewed_taken_over_broken_and_expire() {
     let mut notices = a.notices();
     let first = Request { ttl: Ttl::Forever, ..lock("k", "first") };
     let one = token(&a.acquire(&first).await.unwrap());
-    let renewal = |who, ttl| Renewal { key: key("k"), who, ttl, detach: false };
+    let renewal = |who, ttl| Renewal { key: key("k"), who, ttl, detach: false, at_least: None };
     let ten = Ttl::new(Duration::from_secs(10));
     let renewals = [
         renewal(Who::Ticket(first.ticket), ten),

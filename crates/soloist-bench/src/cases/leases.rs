@@ -51,7 +51,7 @@ pub(crate) async fn take(store: &RedisStore, count: usize) -> Outcome<Vec<Renewa
         let request = request(number)?;
         store.acquire(&request).await?;
         let (key, who, ttl) = (request.key, Who::Ticket(request.ticket), request.ttl);
-        Outcome::Ok(Renewal { key, who, ttl, detach: false })
+        Outcome::Ok(Renewal { key, who, ttl, detach: false, at_least: None })
     });
     taken.buffered(TOGETHER).try_collect().await
 }

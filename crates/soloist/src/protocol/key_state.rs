@@ -278,7 +278,7 @@ impl KeyState {
         Some(self.holders.remove(at))
     }
 
-    /// Begins a lease's ttl anew. It wakes nobody.
+    /// Begins a lease's ttl anew. It wakes nobody. A token that is raised is told as a lock with the new one.
     pub fn renew(&mut self, renewal: &Renewal, step: &mut Step<'_>) -> Renewed {
         self.sweep(&renewal.key, step);
         let Some(held) = self.holders.iter_mut().find(|held| held.is(&renewal.who)) else {
@@ -287,6 +287,11 @@ impl KeyState {
         };
         held.holding.deadline = renewal.ttl.deadline(step.now);
         held.bound &= !renewal.detach;
+        if let Some(token) = renewal.at_least.filter(|token| *token > held.holding.token) {
+            held.holding.token = token;
+            step.raise(token);
+            step.tell(&renewal.key, EventKind::Locked, &held.holding.holder, token);
+        }
         Renewed::Renewed { token: held.holding.token, deadline: held.holding.deadline }
     }
 

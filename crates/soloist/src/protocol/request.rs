@@ -129,6 +129,9 @@ pub struct Renewal {
     pub ttl: Ttl,
     /// Unbinds it from its session: it lives on without the process that took it.
     pub detach: bool,
+    /// Raises its fencing token to this one, where it is smaller; no later token will be smaller. For a lease that is
+    /// held on [several stores](crate::store::quorum): each has given it a token of its own.
+    pub at_least: Option<FencingToken>,
 }
 
 /// A result to be published.

@@ -88,6 +88,11 @@ impl<'a> Step<'a> {
         (FencingToken(last - u64::from(wanted) + 1), wanted)
     }
 
+    /// Invariant: no later token of this shard is smaller than one that was seen here, whoever gave it.
+    pub(super) fn raise(&mut self, token: FencingToken) {
+        self.last = self.last.max(token);
+    }
+
     pub(super) fn wake(&mut self, session: Session, ticket: Ticket, wake: Wake) {
         self.effects.push(Effect::Wake(session, ticket, wake));
     }

@@ -8,8 +8,10 @@ mod hub;
 pub use hub::interleavings;
 pub mod local;
 pub mod memory;
+pub(crate) mod open;
 pub(crate) mod password;
 pub mod prefix;
+pub mod quorum;
 pub mod redis;
 mod results;
 #[cfg(feature = "testing")]

@@ -40,9 +40,19 @@ impl Password {
         Ok(Some(Password(text.to_owned())))
     }
 
-    /// The URL of a server with this password, unless it has one of its own. Other stores have none.
-    pub(crate) fn put_into(&self, url: &str) -> String {
-        if self.0.is_empty() || !matches!(url.parse(), Ok(StoreUrl::Redis(_))) {
+    /// The URL of a store, each server of it with this password unless it has one of its own. Other stores have none.
+    pub(crate) fn put_into(&self, url: StoreUrl) -> StoreUrl {
+        match url {
+            StoreUrl::Redis(url) => StoreUrl::Redis(self.put_into_redis(&url)),
+            StoreUrl::Quorum(nodes) => {
+                StoreUrl::Quorum(nodes.into_iter().map(|node| self.put_into(node)).collect())
+            }
+            other => other,
+        }
+    }
+
+    fn put_into_redis(&self, url: &str) -> String {
+        if self.0.is_empty() {
             return url.to_owned();
         }
         let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
@@ -85,7 +95,7 @@ mod tests {
             ("redis+unix:///run/a.sock", "redis+unix:///run/a.sock?pass=g%2Fe%3Ah%40im"),
             ("redis+unix:///run/a.sock?db=1", "redis+unix:///run/a.sock?db=1&pass=g%2Fe%3Ah%40im"),
         ] {
-            assert_eq!(password.put_into(url), full);
+            assert!(password.put_into(url.parse().unwrap()) == StoreUrl::Redis(full.into()), "{url}");
         }
     }
 
@@ -98,12 +108,15 @@ mod tests {
             "redis+unix:///a?pass=own",
             "local:/a",
             "memory:",
-            "",
-            "x",
         ] {
-            assert_eq!(password.put_into(url), url);
+            let url: StoreUrl = url.parse().unwrap();
+            assert!(password.put_into(url.clone()) == url, "{url}");
         }
-        assert_eq!(Password::new(String::new()).put_into("redis://host"), "redis://host");
+        let url: StoreUrl = "redis://host".parse().unwrap();
+        assert!(Password::new(String::new()).put_into(url.clone()) == url);
+        let nodes: StoreUrl = "quorum:redis://a,redis://:own@b,memory:".parse().unwrap();
+        let full = "quorum:redis://:geheim@a,redis://:own@b,memory:".parse().unwrap();
+        assert!(password.put_into(nodes) == full, "each node of a quorum");
     }
 
     #[test]

@@ -6,6 +6,10 @@ use std::str::FromStr;
 
 use crate::error::Error;
 
+/// The schemes of a store that may be a node of a quorum: after a comma, each begins the next node.
+const NODES: [&str; 7] =
+    ["local", "memory", "redis", "rediss", "redis+unix", "redis-sentinel", "rediss-sentinel"];
+
 /// The schemes of a Redis.
 const REDIS: [&str; 5] = ["redis", "rediss", "redis+unix", "redis-sentinel", "rediss-sentinel"];
 
@@ -19,7 +23,8 @@ const REDIS: [&str; 5] = ["redis", "rediss", "redis+unix", "redis-sentinel", "re
 /// | `rediss://host` | the same over TLS; `?ca=/path.pem` for a CA of your own, `&cert=` and `&key=` for a client certificate |
 /// | `redis+unix:///path?db=0&user=...&pass=...` | the same over a socket of this machine |
 /// | `redis-sentinel://user:password@h1:26379,h2,h3/NAME/0` | the primary that Sentinels name, and the next one after a failover; `rediss-sentinel://` over TLS; `?sentinel_user=` and `&sentinel_password=` for the Sentinels' own login |
-/// | any of these with `?boot_guard=30s` | the same with a [boot guard](super::redis::RedisOptions::boot_guard) |
+/// | `quorum:URL,URL,URL` | three or more (an odd number) of any of these, of which a [majority](super::quorum) decides; each URL is whole, with its own login and options, and a comma in it stays its own unless a scheme and a colon follow |
+/// | any Redis of these with `?boot_guard=30s` | the same with a [boot guard](super::redis::RedisOptions::boot_guard) |
 ///
 /// ```
 /// use soloist::StoreUrl;
@@ -39,6 +44,26 @@ pub enum StoreUrl {
     /// `redis://`, `rediss://`, `redis+unix://`: one Redis or Valkey, or the primary among several nodes;
     /// `redis-sentinel://`, `rediss-sentinel://`: the one that Sentinels name. The whole URL, secrets included.
     Redis(String),
+    /// `quorum:`: these stores, of which a majority decides.
+    Quorum(Vec<StoreUrl>),
+}
+
+/// The nodes of a quorum: a comma ends one where the scheme of another follows. Hosts of one node are no schemes.
+fn nodes(list: &str) -> Vec<&str> {
+    let begins = |rest: &str| {
+        let scheme = rest.split_once(':').map(|(scheme, _)| scheme);
+        scheme.is_some_and(|scheme| NODES.contains(&scheme) || scheme == "quorum")
+    };
+    let mut nodes = Vec::new();
+    let mut start = 0;
+    for (at, _) in list.match_indices(',') {
+        if begins(&list[at + 1..]) {
+            nodes.push(&list[start..at]);
+            start = at + 1;
+        }
+    }
+    nodes.push(&list[start..]);
+    nodes
 }
 
 impl FromStr for StoreUrl {
@@ -60,6 +85,14 @@ impl FromStr for StoreUrl {
             "local" => bad("a local store's path is absolute: local:/path"),
             "memory" if rest.is_empty() => Ok(StoreUrl::Memory),
             "memory" => bad("a memory store has no path"),
+            "quorum" => {
+                let nodes: Vec<StoreUrl> =
+                    nodes(rest).into_iter().map(str::parse).collect::<Result<_, _>>()?;
+                match nodes.iter().any(|node| matches!(node, StoreUrl::Quorum(_))) {
+                    true => bad("a quorum is no node of a quorum"),
+                    false => Ok(StoreUrl::Quorum(nodes)),
+                }
+            }
             scheme if !REDIS.contains(&scheme) => bad("unknown scheme"),
             _ if rest.starts_with("//") => Ok(StoreUrl::Redis(url.into())),
             _ => bad("// is missing after the scheme"),
@@ -114,6 +147,10 @@ impl fmt::Display for StoreUrl {
             StoreUrl::Local(Some(path)) => write!(f, "local:{}", path.display()),
             StoreUrl::Memory => f.write_str("memory:"),
             StoreUrl::Redis(url) => f.write_str(&redact(url)),
+            StoreUrl::Quorum(nodes) => {
+                let nodes: Vec<String> = nodes.iter().map(StoreUrl::to_string).collect();
+                write!(f, "quorum:{}", nodes.join(","))
+            }
         }
     }
 }
@@ -153,6 +190,26 @@ mod tests {
             let error = no_url.parse::<StoreUrl>().unwrap_err().to_string();
             assert!(error.contains("host") && !error.contains("geheim"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_quorum_has_whole_urls_and_shows_none_of_their_secrets() {
+        let url = "quorum:redis://u:ge,heim@h1:1,h2/0?boot_guard=5m,rediss://:geheim@h3,redis-sentinel://s1,s2/main,\
+                   local:/a,b,memory:";
+        let parsed: StoreUrl = url.parse().unwrap();
+        let StoreUrl::Quorum(nodes) = &parsed else { panic!("{parsed}") };
+        assert_eq!(nodes[0], StoreUrl::Redis("redis://u:ge,heim@h1:1,h2/0?boot_guard=5m".into()));
+        assert_eq!(nodes[3], StoreUrl::Local(Some("/a,b".into())));
+        let shown =
+            "quorum:redis://u:***@h1:1,h2/0,rediss://***@h3,redis-sentinel://s1,s2/main,local:/a,b,memory:";
+        assert_eq!((parsed.to_string(), format!("{parsed:?}")), (shown.into(), shown.into()));
+        for bad in
+            ["quorum:", "quorum:redis://h,http://x", "quorum:memory:,quorum:memory:", "quorum://u:geheim@h"]
+        {
+            let error = bad.parse::<StoreUrl>().err().map(|error| error.to_string());
+            assert!(error.is_none_or(|error| !error.contains("geheim")), "{bad}");
+        }
+        assert!("quorum:".parse::<StoreUrl>().is_err());
     }
 
     #[test]

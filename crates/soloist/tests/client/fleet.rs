@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use soloist::store::local::LocalStore;
 use soloist::store::memory::MemoryStore;
+use soloist::store::quorum::QuorumStore;
 use soloist::store::redis::RedisStore;
 use soloist::{Client, ClientBuilder, Store};
 
@@ -44,6 +45,16 @@ impl Fleet {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store");
         Fleet::new(folder, move || std::future::ready(LocalStore::open(Some(&path)).unwrap()))
+    }
+
+    /// A majority of three in this process.
+    #[allow(dead_code)] // not every suite runs on it
+    pub async fn quorum() -> Self {
+        let roots: Vec<_> = (0..3).map(|_| MemoryStore::new()).collect();
+        Fleet::new((), move || {
+            let nodes = roots.iter().map(|root| Arc::new(root.peer()) as Arc<dyn Store>).collect();
+            async move { QuorumStore::new(nodes).unwrap() }
+        })
     }
 
     pub async fn redis() -> Self {

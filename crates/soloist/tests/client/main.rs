@@ -45,6 +45,20 @@ macro_rules! on_every_store {
     };
 }
 
+// A quorum refuses work-once: without `once`, and without what else needs a flight.
+on_every_store!(@store quorum, lock: one_at_a_time_and_in_order, a_busy_key_is_a_value, wait_ends_and_names_the_holder,
+    force_takes_over_and_tells, a_lease_renews_itself, a_lost_lease_is_told_at_its_deadline,
+    run_until_lost_drops_the_work, a_detached_lease_lives_on, no_expiry_is_held_until_released,
+    release_after_loss_says_so, break_lock_tells_the_holder,
+    release_by_id_tells_the_owner_on_the_same_client, a_drop_releases,
+    a_handed_over_lease_is_confirmed, bad_input_is_told_before_anything_is_sent,
+    a_prefix_separates, list_and_inspect, a_wait_of_zero_tries, renew_changes_the_ttl,
+    closing_frees_what_is_held_and_waited_for;
+    events: an_expiry_is_told_untouched, an_expiry_of_an_older_lease_is_told, the_events_of_a_closed_client_end;
+    cancel: a_dropped_lock_leaves_nothing, a_dropped_wait_leaves_nothing, a_dropped_release_releases,
+    a_dropped_detach_releases_or_lives;
+);
+
 on_every_store! {
     lock: one_at_a_time_and_in_order, a_busy_key_is_a_value, wait_ends_and_names_the_holder,
         force_takes_over_and_tells, a_lease_renews_itself, a_lost_lease_is_told_at_its_deadline,

@@ -32,6 +32,11 @@ pub trait Fixture: Send + Sync {
         session.close().await;
     }
 
+    /// Why a check (`module::check`) cannot hold here, if it cannot.
+    fn exempt(&self, _check: &str) -> Option<&'static str> {
+        None
+    }
+
     /// Lets time pass by the store's clock: a driven one is moved, for a real one this waits.
     async fn pass(&self, time: Duration);
 }
@@ -102,7 +107,13 @@ pub fn value(request: &Request, bytes: impl Into<Bytes>, keep: Duration) -> Publ
 }
 
 pub fn renewal(request: &Request, ttl: Duration) -> Renewal {
-    Renewal { key: request.key.clone(), who: Who::Ticket(request.ticket), ttl: Ttl::new(ttl), detach: false }
+    Renewal {
+        key: request.key.clone(),
+        who: Who::Ticket(request.ticket),
+        ttl: Ttl::new(ttl),
+        detach: false,
+        at_least: None,
+    }
 }
 
 /// Bounds what must happen.

@@ -50,6 +50,16 @@ fn every_check_stands_in_the_table() {
 }
 
 #[test]
+fn what_is_exempt_exists() {
+    let names = crate::exempt::EXEMPT.iter().flat_map(|(names, _)| *names);
+    for name in names {
+        let group = name.strip_suffix('*');
+        let there = |check: &&str| *check == *name || group.is_some_and(|group| check.starts_with(group));
+        assert!(crate::CHECKS.iter().any(there), "{name} is no check");
+    }
+}
+
+#[test]
 fn the_scanners_see_what_they_should() {
     let text = "#[async_trait]\nimpl Store for Quorum {\nimpl<S: Store> Store for Prefixed<S> {\n// no Store for you\nimpl Debug for Store {}";
     assert_eq!(stores_in(text), ["Quorum", "Prefixed"]);

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use soloist::Store;
 use soloist::store::memory::{MemoryStore, StoreClock};
 use soloist::store::prefix::PrefixStore;
+use soloist::store::quorum::{QuorumStore, late::LateStore};
 use soloist::store::redis::bridge::{BridgeStore, Old};
 use soloist::store::redis::{RedisOptions, RedisStore};
 use soloist::testing::{FaultyStore, Rates, Recorder, RecordingStore};
@@ -140,6 +141,123 @@ pub async fn recording() -> Recording {
 impl Fixture for Recording {
     async fn open(&self) -> Arc<dyn Store> {
         Arc::new(RecordingStore::new(self.0.open().await, Recorder::new(1), 1))
+    }
+
+    async fn pass(&self, time: Duration) {
+        self.0.pass(time).await;
+    }
+}
+
+/// Three of the reference, on one clock.
+pub struct Quorum {
+    roots: Vec<MemoryStore>,
+    clock: StoreClock,
+}
+
+pub async fn quorum() -> Quorum {
+    let clock = StoreClock::manual(START);
+    Quorum { roots: (0..3).map(|_| MemoryStore::with_clock(clock.clone())).collect(), clock }
+}
+
+#[async_trait]
+impl Fixture for Quorum {
+    async fn open(&self) -> Arc<dyn Store> {
+        let nodes = self.roots.iter().map(|root| Arc::new(root.peer()) as Arc<dyn Store>);
+        Arc::new(QuorumStore::new(nodes.collect()).unwrap())
+    }
+
+    fn exempt(&self, check: &str) -> Option<&'static str> {
+        crate::exempt::on_a_quorum(check)
+    }
+
+    async fn pass(&self, time: Duration) {
+        pass_on(Some(&self.clock), with_drift(time)).await;
+    }
+}
+
+/// Leases live a little longer at the nodes of a quorum than their holders believe.
+fn with_drift(time: Duration) -> Duration {
+    time + time / 100 + Duration::from_millis(3)
+}
+
+/// Three real servers, on clocks that are moved together.
+pub struct QuorumRedis(Vec<DrivenRedis>);
+
+pub async fn quorum_redis() -> QuorumRedis {
+    let mut servers = Vec::new();
+    for _ in 0..3 {
+        servers.push(DrivenRedis::new(Some(START)).await);
+    }
+    QuorumRedis(servers)
+}
+
+impl QuorumRedis {
+    async fn sessions(&self) -> usize {
+        let mut sum = 0;
+        for server in &self.0 {
+            sum += server.sessions().await;
+        }
+        sum
+    }
+}
+
+#[async_trait]
+impl Fixture for QuorumRedis {
+    async fn open(&self) -> Arc<dyn Store> {
+        let mut nodes = Vec::new();
+        for server in &self.0 {
+            nodes.push(DrivenRedis::open(server).await);
+        }
+        Arc::new(QuorumStore::new(nodes).unwrap())
+    }
+
+    fn exempt(&self, check: &str) -> Option<&'static str> {
+        crate::exempt::on_a_quorum(check)
+    }
+
+    async fn kill(&self, session: &Arc<dyn Store>) {
+        let before = self.sessions().await;
+        session.close().await;
+        let ended = async {
+            while self.sessions().await + 3 > before {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(crate::LIMIT, ended).await.expect("a store that has ended hears no more");
+    }
+
+    async fn pass(&self, time: Duration) {
+        for server in &self.0 {
+            DrivenRedis::pass(server, with_drift(time)).await;
+        }
+    }
+}
+
+/// A node that is opened late, and is there.
+pub struct Late(Memory);
+
+pub async fn late() -> Late {
+    Late(memory().await)
+}
+
+#[async_trait]
+impl Fixture for Late {
+    async fn open(&self) -> Arc<dyn Store> {
+        let store = self.0.open().await;
+        let why = soloist::Error::Closed; // any
+        let open = Box::new(move || {
+            let opened: futures_util::future::BoxFuture<'static, _> =
+                Box::pin(std::future::ready(Ok(Arc::clone(&store))));
+            opened
+        });
+        let late = LateStore::new("memory:", &why, None, open);
+        let opened = async {
+            while late.list("").await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(crate::LIMIT, opened).await.expect("it is opened");
+        Arc::new(late)
     }
 
     async fn pass(&self, time: Duration) {

@@ -46,6 +46,7 @@ async fn a_renewal_in_a_long_line_costs_one_call_more() {
         who: soloist::protocol::Who::Ticket(first.ticket),
         ttl: soloist::protocol::Ttl::Micros(60_000_000),
         detach: false,
+        at_least: None,
     };
     let renew = least(async || drop(store.renew(std::slice::from_ref(&renewal)).await.unwrap()));
     assert_eq!(renew.await, 5, "the heads, and then what stands behind a table that is not small");

@@ -178,7 +178,13 @@ async fn renewals_and_lists_go_over_all_shards() {
             Request { ttl: Ttl::Micros(60_000_000), bound: false, ..lock(&format!("k{number:03}")) };
         hold(&one, &request).await;
         let (key, who) = (request.key, Who::Ticket(request.ticket));
-        renewals.push(soloist::protocol::Renewal { key, who, ttl: Ttl::Forever, detach: false });
+        renewals.push(soloist::protocol::Renewal {
+            key,
+            who,
+            ttl: Ttl::Forever,
+            detach: false,
+            at_least: None,
+        });
     }
     let renewed = other.renew(&renewals).await.unwrap();
     assert_eq!(renewed.len(), 300);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use soloist::protocol::{Body, Mode, OutcomeKind, Publication, Renewal, Request, Ttl, Want, Who};
-use soloist::{Holder, Key, Note, Ticket};
+use soloist::{FencingToken, Holder, Key, Note, Ticket};
 
 use crate::call::Call;
 use crate::steps::{How, KEYS, Plan, Profile, Step, WhoIs};
@@ -82,7 +82,7 @@ impl Case {
         Some(self.request(n, Mode::Line))
     }
 
-    pub fn turn(&mut self, step: &Step) -> Turn {
+    pub fn turn(&mut self, step: &Step, now: u64) -> Turn {
         match step {
             Step::Acquire { ticket, how, seen } => {
                 let mode = match how {
@@ -97,7 +97,7 @@ impl Case {
                 Turn::Call(*by, Call::Leave(self.key(self.profiles[*ticket].key), self.tickets[*ticket]))
             }
             Step::Renew { by, leases } => {
-                let renewals = leases.iter().map(|(key, who, time, detach)| Renewal {
+                let renewals = leases.iter().map(|(key, who, time, detach, raise)| Renewal {
                     // A ticket's own key, so that most renewals meet their lease.
                     key: match who {
                         WhoIs::Ticket(n) => self.key(self.profiles[*n].key),
@@ -106,6 +106,8 @@ impl Case {
                     who: self.who(who),
                     ttl: ttl(*time),
                     detach: *detach,
+                    // Later than any token so far, and than none of a later step.
+                    at_least: raise.then_some(FencingToken(now + 500)),
                 });
                 Turn::Call(*by, Call::Renew(renewals.collect()))
             }

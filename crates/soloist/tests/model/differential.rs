@@ -46,7 +46,7 @@ impl World {
         let mut machine = Machine::new(self.now);
         for (at, (step, hears)) in plan.steps.iter().enumerate() {
             self.pass(&mut machine, TICK).await;
-            let done = match case.turn(step) {
+            let done = match case.turn(step, self.now) {
                 Turn::Pass(us) => {
                     self.pass(&mut machine, us).await;
                     Ok(())

@@ -144,7 +144,7 @@ fn run(plan: &Plan) -> Result<(), String> {
     let mut case = Case::new(plan, String::new());
     let mut machine = Machine::new(1_000_000_000);
     for (at, (step, _)) in plan.steps.iter().enumerate() {
-        match case.turn(step) {
+        match case.turn(step, machine.now) {
             Turn::Pass(us) => machine.now += us,
             Turn::Die(session) => machine.die(session),
             Turn::Call(by, call) => {

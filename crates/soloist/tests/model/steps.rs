@@ -56,7 +56,8 @@ pub enum Step {
     },
     Renew {
         by: usize,
-        leases: Vec<(usize, WhoIs, Option<u64>, bool)>,
+        /// Key, who, ttl, whether it is detached, and whether its token is raised.
+        leases: Vec<(usize, WhoIs, Option<u64>, bool, bool)>,
     },
     Release {
         by: usize,
@@ -149,7 +150,7 @@ fn key() -> impl Strategy<Value = usize> {
 
 fn step() -> impl Strategy<Value = Step> {
     let by = || 0..SESSIONS;
-    let lease = (key(), who(), ttl(), any::<bool>());
+    let lease = (key(), who(), ttl(), any::<bool>(), any::<bool>());
     let size = prop_oneof![8 => 0..20_usize, 1 => Just(5_000), 1 => Just(70_000)];
     let keep = prop_oneof![1 => Just(0), 2 => time()];
     prop_oneof![

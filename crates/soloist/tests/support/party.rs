@@ -93,6 +93,12 @@ impl Party {
 
     async fn one(&self, dice: &mut Dice, locks: &[&str], flights: &[&str]) {
         let lock = locks[dice.below(locks.len() as u64) as usize];
+        if flights.is_empty() {
+            return match dice.below(30) {
+                0 => drop(self.breaks(lock, false).await),
+                _ => self.lock(dice, lock).await,
+            };
+        }
         let flight = flights[dice.below(flights.len() as u64) as usize];
         match dice.below(100) {
             0..62 => self.lock(dice, lock).await,

@@ -156,7 +156,13 @@ pub(crate) fn table(bytes: &[u8]) {
         }
         if let Some(ticket) = held {
             let who = Who::Ticket(ticket);
-            let renewal = Renewal { key: key.clone(), who: who.clone(), ttl: Ttl::Forever, detach: true };
+            let renewal = Renewal {
+                key: key.clone(),
+                who: who.clone(),
+                ttl: Ttl::Forever,
+                detach: true,
+                at_least: None,
+            };
             table.renew(&renewal, &mut step());
             table.release(key, &who, Session::from_u128(2), &mut step());
         }

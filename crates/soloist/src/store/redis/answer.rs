@@ -121,7 +121,7 @@ pub(super) fn renewed(value: Value, ttls: impl Iterator<Item = Ttl>) -> Option<(
     let now = all.count()?;
     let one = |ttl: Ttl| {
         Some(match all.0.next()? {
-            // The lease as it was before.
+            // The lease, with the deadline that it had before.
             Value::BulkString(lease) => {
                 Renewed::Renewed { token: pack::holding(&lease)?.token, deadline: deadline(ttl, now) }
             }

@@ -133,13 +133,14 @@ pub(super) fn meant(who: &Who, session: Session, again: bool) -> (Vec<u8>, Vec<u
     }
 }
 
-/// Whose lease is to be renewed, and its ttl with the kind of that.
+/// Whose lease is to be renewed, and its ttl with the kind of that and the token to which it is raised.
 pub(super) fn renewal(renewal: &Renewal) -> (Vec<u8>, String) {
     let ttl = ttl_number(renewal.ttl);
+    let least = renewal.at_least.map_or_else(String::new, |token| format!("+{}", bounded(token.0)));
     match &renewal.who {
-        Who::Ticket(ticket) => (ticket.as_u128().to_be_bytes().to_vec(), ttl.to_string()),
-        Who::Holder(holder) => (holder.as_str().into(), format!("{ttl}H")),
-        Who::Any => (Vec::new(), format!("{ttl}A")),
+        Who::Ticket(ticket) => (ticket.as_u128().to_be_bytes().to_vec(), format!("{ttl}{least}")),
+        Who::Holder(holder) => (holder.as_str().into(), format!("{ttl}H{least}")),
+        Who::Any => (Vec::new(), format!("{ttl}A{least}")),
     }
 }
 

@@ -1,20 +1,20 @@
 -- Begins the ttl of many leases anew. It wakes nobody who waits for a lease that goes on.
 -- KEYS  the leases
 -- ARGV  for each: whose it is, a ticket or a holder; and its ttl, with an 'H' behind if that was a holder, or an 'A'
---       if whoever's it is is meant
--- answer {now, for each its lease as it was, or {the lease of another, or ''}}
+--       if whoever's it is is meant, and then '+' and the token that it has at least from now on, if it is raised
+-- answer {now, for each its lease, with the deadline that it had, or {the lease of another, or ''}}
 --- needs late, lease, grant
 local answers = { now }
-local how, ttl, kind, life, ends
+local how, ttl, kind, least, life, ends
 for i = 1, #KEYS do
   local whose = ARGV[2 * i - 1]
   if ARGV[2 * i] ~= how then
     -- Mostly all have the same ttl, and what follows from it is made once.
     how = ARGV[2 * i]
-    ttl, kind = string.match(how, '^(%d+)(%u?)$')
+    ttl, kind, least = string.match(how, '^(%d+)(%u?)%+?(%d*)$')
     ttl = tonumber(ttl)
     ends = struct.pack('>I7', math.min(now + ttl, NEVER))
-    life = ttl < NEVER and kind == '' and string.format('%.0f', math.ceil(ttl / 1000) + 60000)
+    life = ttl < NEVER and kind == '' and least == '' and string.format('%.0f', math.ceil(ttl / 1000) + 60000)
   end
   lease, held = KEYS[i], redis.call('GET', KEYS[i])
   local short = false
@@ -33,8 +33,16 @@ for i = 1, #KEYS do
     --- took renew
     look()
     if held and (kind == 'A' or (kind == '' and ticket == whose) or (kind == 'H' and holder_of(held) == whose)) then
+      local raised = least ~= '' and tonumber(least) > token
+      if raised then
+        -- Invariant: a key's tokens never decrease.
+        local last = redis.call('SET', fence, least, 'GET')
+        if last and tonumber(last) > tonumber(least) then redis.call('SET', fence, last) end
+        held = string.sub(held, 1, 31) .. struct.pack('>I7', tonumber(least)) .. string.sub(held, 39)
+      end
       answers[i + 1] = held
       prolong(ttl)
+      if raised then tell(event(0, held)) end
     else
       if not held then hand_over() end
       answers[i + 1] = { held or '' }

@@ -1,0 +1,381 @@
+//! What makes grants of a majority one lease with one fencing token, keeps it, and puts it where it is missing.
+//!
+//! Each node that grants gives a token of its own. One more than the largest of a majority's becomes the lease's: it is
+//! written to the nodes as a renewal that raises theirs, and the lease stands when a majority *still has it and has written down
+//! just that token*. Two such majorities share a node. There the one lease came after the other, and its token is
+//! larger, since the node gives none that is not larger than all it has seen, and no token is raised to less than it
+//! is. So of any two leases one has the larger token, and it is the later one's. A node that was granted with a
+//! larger token than the lease's excludes others as well, but does not count for that.
+//! `tests/quorum/model.rs` looks through all orders of steps, and finds what goes wrong with any less.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::leases::{Lease, Leases, Part};
+use super::round::{Round, count};
+use super::{Nodes, QuorumStore, Shared, judge, lengthened};
+use crate::clock::{Moment, Reading};
+use crate::error::Result;
+use crate::name::{FencingToken, Key, Ticket};
+use crate::protocol::{Answer, Grant, HANDOVER_TTL, Micros, Mode, Renewal, Renewed, Request, Who};
+use crate::store::{Reply, Store};
+
+/// How often the token is raised again, because a node was granted with a larger one.
+const RAISES: usize = 4;
+/// How long a node that does not have a lease is waited for to have it.
+const SEED: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// A request as it first goes to a node: whoever dies before a majority has granted it costs the line no more than a
+/// hand-over to one that is frozen.
+pub(super) fn first(request: &Request) -> Request {
+    Request { ttl: lengthened(request.ttl).at_most(HANDOVER_TTL), tokens: 1, ..request.clone() }
+}
+
+fn renewed(answer: &Renewed) -> Option<FencingToken> {
+    match answer {
+        Renewed::Renewed { token, .. } => Some(*token),
+        Renewed::NotHeld(_) => None,
+    }
+}
+
+/// A grant with this token, by a request that was sent at `sent`.
+pub(super) fn granted(request: &Request, token: FencingToken, sent: Moment) -> Reply {
+    // No clock of a store's is everybody's: the ttl counts from before sending.
+    let from: Micros = token.0;
+    // A cohort's next tokens would need a majority each.
+    let grant = Grant { token, tokens: 1, from, ttl: request.ttl };
+    Reply { answer: Answer::Granted(grant), read: Reading { client: sent, store: from } }
+}
+
+impl QuorumStore {
+    fn raise_round(&self, request: &Request, token: FencingToken) -> Round<Renewed> {
+        let renewal = Renewal {
+            key: request.key.clone(),
+            who: Who::Ticket(request.ticket),
+            ttl: lengthened(request.ttl),
+            detach: false,
+            at_least: Some(token),
+        };
+        Round::ask(&self.nodes, |_, node| {
+            let renewal = renewal.clone();
+            async move { one(&*node, renewal).await }
+        })
+    }
+
+    /// Makes the grants with these tokens one lease. `None`: it is not to be had (any more); the tokens are then those
+    /// of the nodes that still have a grant.
+    /// `heard` are those whose answer to the request was heard: the others may have granted it by a wake-up that nobody
+    /// takes any more, and are asked again, that they do not listen for it for ever. `asked` is the round in which they
+    /// may still answer.
+    pub(super) async fn settle(
+        &self,
+        request: &Request,
+        mine: &mut [Option<FencingToken>],
+        heard: Vec<bool>,
+        asked: &mut Option<Round<Reply>>,
+    ) -> Option<Reply> {
+        let (majority, blocking) = (self.nodes.majority(), self.nodes.blocking());
+        for _ in 0..RAISES {
+            if mine.iter().flatten().count() < majority {
+                return None;
+            }
+            // One more, so that each node that counts is raised, and tells so: that is how watchers know it.
+            let token = mine.iter().flatten().max().map(|token| FencingToken(token.0.saturating_add(1)))?;
+            let sent = Moment::now();
+            let mut round = self.raise_round(request, token);
+            let with_it = |answer: &Renewed| renewed(answer) == Some(token);
+            round
+                .until(|answers| {
+                    let failed = answers.iter().flatten().filter(|answer| answer.is_err()).count();
+                    count(answers, with_it) >= majority
+                        || count(answers, |it| !with_it(it)) + failed >= blocking
+                })
+                .await;
+            for (at, answer) in round.given() {
+                mine[at] = renewed(answer);
+            }
+            // Invariant: a lease counts only where a majority has it under one token that is larger than all before.
+            if round.count(with_it) >= majority {
+                let parts = mine.iter().zip(&round.answers).zip(&heard);
+                let parts = parts.map(|((mine, answer), heard)| match (mine, answer) {
+                    (Some(token), Some(Ok(_))) if *heard => Part::Held(*token),
+                    _ => Part::Missing,
+                });
+                let full = Request { ttl: lengthened(request.ttl), ..request.clone() };
+                let parts = parts.collect();
+                self.shared.leases.insert(full, token, parts, heard.clone());
+                self.fill_up(request.ticket, token, Some(Late { round, heard, asked: asked.take() }));
+                return Some(granted(request, token, sent));
+            }
+        }
+        None
+    }
+
+    /// Renews a lease that is known. `None`: it has ended.
+    pub(super) async fn ask_again(&self, lease: &Lease, request: &Request) -> Result<Option<Reply>> {
+        let (ticket, token, sent) = (request.ticket, lease.token, Moment::now());
+        self.shared.leases.set_request(Request { ttl: lengthened(request.ttl), ..request.clone() });
+        let renewal = Renewal {
+            key: request.key.clone(),
+            who: Who::Ticket(ticket),
+            ttl: request.ttl,
+            detach: false,
+            at_least: None,
+        };
+        let answer = self.renew_all(std::slice::from_ref(&renewal)).await?.pop();
+        Ok(match answer {
+            Some(Renewed::Renewed { .. }) => Some(granted(request, token, sent)),
+            _ => None,
+        })
+    }
+
+    /// Renews leases at all nodes. Where a majority has one and another node says that it does not, it is put there
+    /// again.
+    pub(super) async fn renew_all(&self, renewals: &[Renewal]) -> Result<Vec<Renewed>> {
+        let known: Vec<Option<Lease>> = renewals
+            .iter()
+            .map(|renewal| match renewal.who {
+                Who::Ticket(ticket) => self.shared.leases.get(ticket),
+                _ => None,
+            })
+            .collect();
+        let sent: Arc<[Renewal]> = renewals
+            .iter()
+            .zip(&known)
+            .map(|(renewal, known)| Renewal {
+                ttl: lengthened(renewal.ttl),
+                at_least: known.as_ref().map(|lease| lease.token).or(renewal.at_least),
+                ..renewal.clone()
+            })
+            .collect();
+        for (renewal, known) in sent.iter().zip(&known) {
+            if let Some(lease) = known {
+                self.shared.leases.set_request(Request { ttl: renewal.ttl, ..lease.request.clone() });
+            }
+        }
+        let mut round = Round::ask(&self.nodes, |_, node| {
+            let sent = Arc::clone(&sent);
+            async move { node.renew(&sent).await }
+        });
+        let (majority, blocking) = (self.nodes.majority(), self.nodes.blocking());
+        let yes = |at: usize| move |all: &Vec<Renewed>| all.get(at).is_some_and(|it| renewed(it).is_some());
+        let no = |at: usize| move |all: &Vec<Renewed>| all.get(at).is_some_and(|it| renewed(it).is_none());
+        round
+            .until(|answers| {
+                (0..sent.len())
+                    .all(|at| count(answers, yes(at)) >= majority || count(answers, no(at)) >= blocking)
+            })
+            .await;
+        let mut all = Vec::with_capacity(sent.len());
+        for (at, known) in known.iter().enumerate() {
+            let answers: Vec<&Renewed> = round.given().filter_map(|(_, answers)| answers.get(at)).collect();
+            if round.count(yes(at)) >= majority {
+                let token = known.as_ref().map(|lease| lease.token);
+                let token = token.or_else(|| judge::token(answers.iter().filter_map(|it| renewed(it))));
+                let deadline = answers.iter().find_map(|answer| match answer {
+                    Renewed::Renewed { deadline, .. } => *deadline,
+                    Renewed::NotHeld(_) => None,
+                });
+                all.push(Renewed::Renewed { token: token.unwrap_or(FencingToken(0)), deadline });
+            } else if round.count(no(at)) >= blocking {
+                let holdings = answers.into_iter().filter_map(|answer| match answer {
+                    Renewed::NotHeld(holding) => holding.clone(),
+                    Renewed::Renewed { .. } => None,
+                });
+                if let Some(lease) = known {
+                    let (key, ticket) = (&lease.request.key, lease.request.ticket);
+                    self.shared.leases.remove(ticket);
+                    // A minority may still have it, and would keep the next one waiting.
+                    let leaving = self.leave_round(key, ticket, |_| true);
+                    self.see_through(leaving, key, ticket);
+                }
+                all.push(Renewed::NotHeld(judge::holding(holdings)));
+            } else {
+                // Unknown, and so for all: those that are renewed together are asked for apart after this.
+                return Err(self.undecided(&round.errors()));
+            }
+        }
+        self.note(&sent, &known, &all, round);
+        Ok(all)
+    }
+
+    /// Writes down who has the leases, also of those who answer later, and puts them where they are missing.
+    fn note(
+        &self,
+        sent: &Arc<[Renewal]>,
+        known: &[Option<Lease>],
+        verdicts: &[Renewed],
+        mut round: Round<Vec<Renewed>>,
+    ) {
+        let mut standing = Vec::new();
+        for (at, (known, verdict)) in known.iter().zip(verdicts).enumerate() {
+            let Some(lease) = known.as_ref().filter(|_| renewed(verdict).is_some()) else { continue };
+            let (ticket, token) = (lease.request.ticket, lease.token);
+            if sent[at].detach {
+                self.shared.leases.detach(ticket);
+                continue;
+            }
+            standing.push((at, ticket, token));
+        }
+        let missing = write_down(&self.shared, &standing, &round);
+        for (ticket, token) in missing {
+            self.fill_up(ticket, token, None);
+        }
+        if round.is_open() && !standing.is_empty() {
+            let (shared, nodes) = (Arc::downgrade(&self.shared), self.nodes.clone());
+            self.shared.chores.begin(async move {
+                round.until(|_| false).await;
+                let Some(shared) = shared.upgrade() else { return };
+                for (ticket, token) in write_down(&shared, &standing, &round) {
+                    fill_up(&shared, &nodes, ticket, token, None);
+                }
+            });
+        }
+    }
+
+    fn fill_up(&self, ticket: Ticket, token: FencingToken, late: Option<Late>) {
+        fill_up(&self.shared, &self.nodes, ticket, token, late);
+    }
+}
+
+/// Writes down what was answered about these leases; answers which of them are missing somewhere.
+fn write_down(
+    shared: &Shared,
+    standing: &[(usize, Ticket, FencingToken)],
+    round: &Round<Vec<Renewed>>,
+) -> Vec<(Ticket, FencingToken)> {
+    let mut missing = Vec::new();
+    for (at, ticket, token) in standing {
+        for (node, answers) in round.given() {
+            match answers.get(*at).and_then(renewed) {
+                Some(held) => drop(shared.leases.at(*ticket, *token, node, Part::Held(held))),
+                None => {
+                    if shared.leases.lacks(*ticket, *token, node) && !missing.contains(&(*ticket, *token)) {
+                        missing.push((*ticket, *token));
+                    }
+                }
+            }
+        }
+    }
+    missing
+}
+
+/// Who has not answered when a majority has.
+struct Late {
+    round: Round<Renewed>,
+    heard: Vec<bool>,
+    asked: Option<Round<Reply>>,
+}
+
+impl Late {
+    async fn answered(&mut self) {
+        if let Some(asked) = &mut self.asked {
+            asked.until(|_| false).await;
+        }
+        self.round.until(|_| false).await;
+    }
+
+    fn is_heard(&self, at: usize) -> bool {
+        let granted = |reply: &Reply| matches!(reply.answer, Answer::Granted(_));
+        let late = || self.asked.as_ref().and_then(|asked| asked.answers[at].as_ref());
+        self.heard[at] || matches!(late(), Some(Ok(reply)) if granted(reply))
+    }
+
+    /// The lease has ended before they answered: nothing of it stays with them.
+    async fn leave(self, nodes: &Nodes, key: &Key, ticket: Ticket) {
+        let unheard: Vec<usize> = (0..nodes.len()).filter(|at| !self.is_heard(*at)).collect();
+        // Invariant: it is not asked again after this: a request that is dropped is not repeated.
+        drop(self);
+        let mut leaving = Round::some(
+            nodes,
+            |at| unheard.contains(&at),
+            |_, node| {
+                let key = key.clone();
+                async move { judge::again(|| node.leave(&key, ticket)).await }
+            },
+        );
+        leaving.until(|_| false).await;
+    }
+}
+
+/// Has each node that does not have a lease asked for it, once at a time, in the background, when those who are
+/// late have answered.
+fn fill_up(shared: &Arc<Shared>, nodes: &Nodes, ticket: Ticket, token: FencingToken, late: Option<Late>) {
+    let at_once = late.as_ref().is_none_or(|late| !late.round.is_open() && late.asked.is_none());
+    if at_once && !(0..nodes.len()).any(|at| shared.leases.is_missing(ticket, token, at)) {
+        return;
+    }
+    let Some(lease) = shared.leases.get(ticket) else { return };
+    let (leases, nodes) = (Arc::clone(&shared.leases), nodes.clone());
+    shared.seeds.begin(async move {
+        if let Some(mut late) = late {
+            let ended = tokio::select! {
+                biased;
+                () = leases.over(ticket, token) => true,
+                () = late.answered() => false,
+            };
+            if ended && !lease.is_detached() {
+                return late.leave(&nodes, &lease.request.key, ticket).await;
+            }
+            if ended {
+                return;
+            }
+            for (at, answer) in late.round.given() {
+                if let Some(held) = renewed(answer).filter(|_| late.is_heard(at)) {
+                    leases.heard(ticket, token, at);
+                    leases.at(ticket, token, at, Part::Held(held));
+                }
+            }
+        }
+        let missing: Vec<usize> = (0..nodes.len()).filter(|at| leases.ask(ticket, token, *at)).collect();
+        let Some(lease) = leases.get(ticket).filter(|_| !missing.is_empty()) else { return };
+        let which = |at: usize| missing.contains(&at);
+        let mut round =
+            Round::some(&nodes, which, |at, node| fill(at, node, Arc::clone(&leases), lease.clone()));
+        round.until(|_| false).await;
+    });
+}
+
+/// Puts a lease on one node, in its turn and for a while, or leaves nothing of it there.
+async fn fill(at: usize, node: Arc<dyn Store>, leases: Arc<Leases>, lease: Lease) -> Result<()> {
+    let (ticket, token, key) = (lease.request.ticket, lease.token, &lease.request.key);
+    let limit = lease.request.ttl.duration().map_or(SEED.1, |ttl| (ttl / 3).clamp(SEED.0, SEED.1));
+    let held = tokio::select! {
+        biased;
+        () = leases.over(ticket, token) => None,
+        seeded = tokio::time::timeout(limit, seed(&*node, &lease)) => seeded.ok().and_then(Result::ok).flatten(),
+    };
+    if lease.is_detached() {
+        return Ok(());
+    }
+    if held.is_some() {
+        leases.heard(ticket, token, at);
+    }
+    let stands = leases.at(ticket, token, at, held.map_or(Part::Missing, Part::Held));
+    if held.is_none() || !stands {
+        // Out of the line, and of what was granted too late.
+        judge::again(|| node.leave(key, ticket)).await?;
+    }
+    Ok(())
+}
+
+/// Puts a lease on a node that does not have it, when its turn comes there: taken from nobody.
+async fn seed(node: &dyn Store, lease: &Lease) -> Result<Option<FencingToken>> {
+    let request = Request { mode: Mode::Line, ..first(&lease.request) };
+    let mut reply = node.acquire(&request).await?;
+    if matches!(reply.answer, Answer::Queued(_)) {
+        reply = node.wait(&request, reply).await?;
+    }
+    if !matches!(reply.answer, Answer::Granted(_)) {
+        return Ok(None);
+    }
+    let Request { key, ticket, ttl, .. } = lease.request.clone();
+    let renewal = Renewal { key, who: Who::Ticket(ticket), ttl, detach: false, at_least: Some(lease.token) };
+    Ok(renewed(&one(node, renewal).await?))
+}
+
+async fn one(node: &dyn Store, renewal: Renewal) -> Result<Renewed> {
+    let answer = node.renew(std::slice::from_ref(&renewal)).await?.pop();
+    // A store that answers for fewer than were asked has not answered.
+    Ok(answer.unwrap_or(Renewed::NotHeld(None)))
+}

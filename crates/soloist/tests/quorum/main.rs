@@ -1,0 +1,57 @@
+//! A majority of several stores: what it promises, and what is done to it.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+mod faults;
+mod model;
+#[path = "../support/party.rs"]
+mod party;
+#[path = "../support/redis_server.rs"]
+mod redis_server;
+mod servers;
+mod simulation;
+mod verbs;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use soloist::protocol::{Mode, Request, Ttl, Want};
+use soloist::store::quorum::QuorumStore;
+use soloist::{Holder, Key, Store, Ticket};
+
+/// A generous limit for everything that is waited for.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// Fails instead of hanging.
+pub async fn soon<T>(future: impl IntoFuture<Output = T>) -> T {
+    tokio::time::timeout(SOON, future).await.expect("this should have happened long ago")
+}
+
+/// Waits until something is so.
+pub async fn until<F: Future<Output = bool>>(mut so: impl FnMut() -> F) {
+    soon(async {
+        while !so().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+pub fn quorum(nodes: Vec<Arc<dyn Store>>) -> Arc<QuorumStore> {
+    Arc::new(QuorumStore::new(nodes).unwrap())
+}
+
+pub fn lock(key: &str, who: &str) -> Request {
+    Request {
+        key: Key::new(key).unwrap(),
+        ticket: Ticket::mint(),
+        holder: Holder::new(who).unwrap(),
+        note: None,
+        want: Want::Lock,
+        mode: Mode::Line,
+        ttl: Ttl::new(Duration::from_secs(60)),
+        bound: false,
+        seen: None,
+        max_waiting: None,
+        tokens: 1,
+    }
+}
