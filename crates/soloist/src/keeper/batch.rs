@@ -104,7 +104,9 @@ impl Batch {
                 Fate::Unknown(retry_pause(asked.renewal.ttl).saturating_sub(took))
             }
             // A store that answers for fewer than were asked has not answered.
-            None => Fate::Unknown(retry_pause(asked.renewal.ttl).saturating_sub(took)),
+            Some(Ok(Renewed::Unknown)) | None => {
+                Fate::Unknown(retry_pause(asked.renewal.ttl).saturating_sub(took))
+            }
         };
         let mut answers = answers.into_iter();
         let with_fate = |(kept, asked): (Arc<Kept>, Asked)| {

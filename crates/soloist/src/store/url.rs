@@ -7,7 +7,8 @@ use std::str::FromStr;
 use crate::error::Error;
 
 /// The schemes of a Redis.
-const REDIS: [&str; 5] = ["redis", "rediss", "redis+unix", "redis-sentinel", "rediss-sentinel"];
+const REDIS: [&str; 7] =
+    ["redis", "rediss", "redis+unix", "redis-sentinel", "rediss-sentinel", "redis-cluster", "rediss-cluster"];
 
 /// The URL of a store. Printed, it shows no password.
 ///
@@ -19,6 +20,7 @@ const REDIS: [&str; 5] = ["redis", "rediss", "redis+unix", "redis-sentinel", "re
 /// | `rediss://host` | the same over TLS; `?ca=/path.pem` for a CA of your own, `&cert=` and `&key=` for a client certificate |
 /// | `redis+unix:///path?db=0&user=...&pass=...` | the same over a socket of this machine |
 /// | `redis-sentinel://user:password@h1:26379,h2,h3/NAME/0` | the primary that Sentinels name, and the next one after a failover; `rediss-sentinel://` over TLS; `?sentinel_user=` and `&sentinel_password=` for the Sentinels' own login |
+/// | `redis-cluster://user:password@h1:6379,h2,h3` | a cluster, learned from any of these nodes; `rediss-cluster://` over TLS |
 /// | any of these with `?boot_guard=30s` | the same with a [boot guard](super::redis::RedisOptions::boot_guard) |
 ///
 /// ```
@@ -37,7 +39,8 @@ pub enum StoreUrl {
     /// `memory:`: inside one process.
     Memory,
     /// `redis://`, `rediss://`, `redis+unix://`: one Redis or Valkey, or the primary among several nodes;
-    /// `redis-sentinel://`, `rediss-sentinel://`: the one that Sentinels name. The whole URL, secrets included.
+    /// `redis-sentinel://`, `rediss-sentinel://`: the one that Sentinels name; `redis-cluster://`,
+    /// `rediss-cluster://`: all primaries of a cluster. The whole URL, secrets included.
     Redis(String),
 }
 

@@ -8,7 +8,7 @@ use crate::name::{Key, Session};
 /// The channel of all events.
 pub(super) const EVENTS: &str = "soloist:1:events";
 /// The clock that a test drives.
-pub(super) const CLOCK: &str = "soloist:1:clock";
+pub(super) const CLOCK: &str = "soloist:1:{00}:clock";
 /// A name under which nothing ever stands.
 pub(super) const NOTHING: &str = "soloist:1:nothing";
 
@@ -28,12 +28,7 @@ pub(super) struct KeyNames {
 impl KeyNames {
     pub(super) fn of(key: &Key, shard: u8) -> Self {
         let name = |kind: char| format!("{PREFIX}{shard:02x}}}:{kind}:{key}");
-        KeyNames {
-            fence: format!("{PREFIX}{shard:02x}}}:f"),
-            lease: name('l'),
-            queue: name('q'),
-            result: name('r'),
-        }
+        KeyNames { fence: fence(shard), lease: name('l'), queue: name('q'), result: name('r') }
     }
 
     /// The user's key in a name that a scan found.
@@ -42,6 +37,11 @@ impl KeyNames {
         let ours = head.starts_with(PREFIX.as_bytes()) && matches!(&head[13..], b"}:l:" | b"}:q:" | b"}:r:");
         ours.then(|| std::str::from_utf8(key).ok().and_then(|key| Key::stored(key).ok()))?
     }
+}
+
+/// The name of a shard's fencing counter.
+pub(super) fn fence(shard: u8) -> String {
+    format!("{PREFIX}{shard:02x}}}:f")
 }
 
 /// The shard of a key: FNV-1a, folded to a byte. Part of the protocol: every client must agree.
@@ -56,6 +56,16 @@ pub(super) fn shard(key: &Key) -> u8 {
 /// The channel on which a session hears.
 pub(super) fn channel(session: Session) -> Vec<u8> {
     [b"soloist:1:s:".as_slice(), &session.as_u128().to_be_bytes()].concat()
+}
+
+/// The channel on which a session of a cluster hears of one shard: where the shard is.
+pub(super) fn shard_channel(shard: u8, session: Session) -> Vec<u8> {
+    [format!("{PREFIX}{shard:02x}}}:s:").as_bytes(), &session.as_u128().to_be_bytes()].concat()
+}
+
+/// The channel of a shard's events in a cluster.
+pub(super) fn shard_events(shard: u8) -> Vec<u8> {
+    format!("{PREFIX}{shard:02x}}}:e").into_bytes()
 }
 
 /// The pattern of the names of all keys that begin with `prefix`.
@@ -86,7 +96,7 @@ mod tests {
             }
             assert_eq!(KeyNames::user_key(names.fence.as_bytes()), None);
         }
-        assert_eq!(KeyNames::user_key(b"soloist:1:clock"), None);
+        assert_eq!(KeyNames::user_key(CLOCK.as_bytes()), None);
         assert_eq!(KeyNames::user_key(b"somebody:else:{00}:l:a"), None);
     }
 

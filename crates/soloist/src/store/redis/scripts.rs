@@ -16,6 +16,10 @@ pub(super) enum ScriptClock {
     Driven,
 }
 
+/// How long after a shard has come to another node of a cluster those who wait in it are taken to live though they do not
+/// hear there: as long as it takes them to notice.
+const MOVE_GRACE: Micros = 10_000_000;
+
 /// One verb as the server runs it.
 #[derive(Debug)]
 pub(super) struct Verb {
@@ -26,10 +30,12 @@ pub(super) struct Verb {
 }
 
 impl Verb {
-    fn new(clock: &str, guard: Option<Micros>, lua: &str) -> Self {
+    fn new(clock: &str, (guard, cluster): (Option<Micros>, bool), lua: &str) -> Self {
         let guard = guard.map_or("false".into(), |longest| longest.to_string());
-        let times =
-            format!("local HANDOVER_TTL, RESULT_GRACE, GUARD = {HANDOVER_TTL}, {RESULT_GRACE}, {guard}\n");
+        let times = format!(
+            "local HANDOVER_TTL, RESULT_GRACE, MOVE_GRACE = {HANDOVER_TTL}, {RESULT_GRACE}, {MOVE_GRACE}\n\
+             local GUARD, CLUSTER = {guard}, {cluster}\n"
+        );
         let source = [clock, &times, include_str!("lua/prelude.lua"), lua].concat();
         Verb { hash: Script::new(&source).get_hash().into(), source, bounded: true }
     }
@@ -73,16 +79,19 @@ pub(super) struct Scripts {
     pub(super) touch: Verb,
     pub(super) look: Verb,
     pub(super) result: Verb,
+    /// Marks a shard as heard where it is; of a cluster only.
+    pub(super) here: Verb,
 }
 
 impl Scripts {
-    /// The verbs on this clock, with the longest ttl of a boot guard.
-    pub(super) fn new(clock: ScriptClock, guard: Option<Micros>) -> Self {
+    /// The verbs on this clock, with the longest ttl of a boot guard, and whether they run in a cluster.
+    pub(super) fn new(clock: ScriptClock, guard: Option<Micros>, cluster: bool) -> Self {
         let clock = match clock {
             ScriptClock::Servers => include_str!("lua/clock.lua"),
             ScriptClock::Shifted => include_str!("lua/clock_shifted.lua"),
             ScriptClock::Driven => include_str!("lua/clock_driven.lua"),
         };
+        let guard = (guard, cluster);
         Scripts {
             acquire: Verb::new(clock, guard, include_str!("lua/acquire.lua")),
             leave: Verb::new(clock, guard, include_str!("lua/leave.lua")),
@@ -93,6 +102,7 @@ impl Scripts {
             touch: Verb::new(clock, guard, include_str!("lua/touch.lua")),
             look: Verb::new(clock, guard, include_str!("lua/look.lua")),
             result: Verb::new(clock, guard, include_str!("lua/result.lua")),
+            here: Verb::new(clock, guard, include_str!("lua/here.lua")),
         }
     }
 }

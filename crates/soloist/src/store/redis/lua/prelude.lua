@@ -6,7 +6,8 @@
 --   waiter  ticket 16, session 16, want 1, bound 1, ttl 8, holder, note
 --   result  ticket 16, kind 1, token 8, at 8, until 8, leader, body
 -- Numbers are doubles, exact below 2^53; -1 is "never". want: 0 lock, 1 flight. kind: 0 value, 1 error.
--- (`now`, HANDOVER_TTL, RESULT_GRACE and GUARD, false or the longest ttl, are set before this file.)
+-- (`now`, HANDOVER_TTL, RESULT_GRACE, MOVE_GRACE, GUARD, false or the longest ttl, and CLUSTER are set before this
+-- file.)
 
 -- Invariant: what would do harm when it is late is not carried out after its caller has given it up. The last
 -- argument of every verb is the time until which it is wanted, or -1; after that nothing is changed.
@@ -15,7 +16,10 @@ if wanted >= 0 and now > wanted then return redis.error_reply('TOOLATE ' .. stri
 
 local NAME_AT = 18 -- where the user's key begins in 'soloist:1:{00}:l:KEY'
 local DAY = 86400000
-local EPOCH = 'soloist:1:epoch' -- 'RUN SINCE': since when this run of the server is known to lose nothing
+-- In a cluster all names of a call share a shard, and whatever else is needed has to be in its slot.
+local SHARD = CLUSTER and string.sub(KEYS[1], 1, 15) or 'soloist:1:' -- 'soloist:1:{00}:'
+local EPOCH = SHARD .. 'epoch' -- 'RUN SINCE': since when this run of the server is known to lose nothing
+local HEARD = SHARD .. 'heard' -- 'RUN SINCE': since when this run has the shard, and so is heard by those who wait
 
 local function num(n) return string.format('%.0f', n) end
 local function text(s) return struct.pack('>I2', #s) .. s end
@@ -42,12 +46,36 @@ end
 -- 6 failed, 7 forgotten.
 local function tell(state, kind, holder, token, from)
   local event = struct.pack('>c1Bdd', 'E', kind, token, now) .. text(state.key) .. text(holder) .. text(from or '')
-  redis.call('PUBLISH', 'soloist:1:events', event)
+  if CLUSTER then
+    redis.call('SPUBLISH', SHARD .. 'e', event)
+  else
+    redis.call('PUBLISH', 'soloist:1:events', event)
+  end
+end
+
+-- Which run of the server this is.
+local function this_run() return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or '-' end
+
+-- Whether a shard has come to this node so lately that those who wait in it may not hear here yet: it was moved, or a
+-- replica was promoted. The first run that is known of a shard has always had it.
+local function came_lately()
+  local run = this_run()
+  local known, since = string.match(redis.call('GET', HEARD) or '', '^(%S+) (%d+)$')
+  since = tonumber(since)
+  if known == run and since <= now then return now < since + MOVE_GRACE end
+  since = known and now or 0
+  redis.pcall('SET', HEARD, run .. ' ' .. num(since))
+  return since > 0
 end
 
 -- Tells a session; answers how many hear it.
+-- Invariant: 0 means that the session is gone. Where that is not sure, it is taken to hear: if it lives it finds out
+-- what it was told as soon as it hears here, and if not, the short ttl of a hand-over ends that.
 local function wake(session, message)
-  return redis.call('PUBLISH', 'soloist:1:s:' .. session, message)
+  if not CLUSTER then return redis.call('PUBLISH', 'soloist:1:s:' .. session, message) end
+  local heard = redis.call('SPUBLISH', SHARD .. 's:' .. session, message)
+  if heard == 0 and came_lately() then return 1 end
+  return heard
 end
 
 -- Tells a holder that this lease of his has ended, and how.
@@ -87,7 +115,7 @@ end
 -- Invariant: whatever makes a holder of somebody else than the holder asks this first.
 local function guard_left()
   if not GUARD then return 0 end
-  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or '-'
+  local run = this_run()
   local known, since = string.match(redis.call('GET', EPOCH) or '', '^(%S+) (%d+)$')
   since = tonumber(since)
   if known ~= run or since > now then

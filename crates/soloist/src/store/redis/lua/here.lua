@@ -1,0 +1,4 @@
+-- Writes down that a shard is heard at this node: of a cluster only.
+-- KEYS  fence
+if CLUSTER then came_lately() end
+return 1
