@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::{Client, Inner};
+use crate::cohort::Cohorts;
 use crate::error::{Error, Result};
 use crate::flights::Flights;
 use crate::keeper::Keeper;
@@ -176,8 +177,19 @@ impl ClientBuilder {
             if self.prefix.is_empty() { store } else { Arc::new(PrefixStore::new(store, &self.prefix)) };
         let replicas = replicas::check(&*store, self.replicas)?;
         let keeper = Keeper::start(Arc::clone(&store))?;
-        let (flights, max_result, max_waiting) = (Flights::default(), self.max_result, self.max_waiting);
-        Ok(Client::new(Inner { store, keeper, flights, holder, ttl, max_result, max_waiting, replicas }))
+        let (flights, cohorts) = (Flights::default(), Cohorts::default());
+        let (max_result, max_waiting) = (self.max_result, self.max_waiting);
+        Ok(Client::new(Inner {
+            store,
+            keeper,
+            flights,
+            cohorts,
+            holder,
+            ttl,
+            max_result,
+            max_waiting,
+            replicas,
+        }))
     }
 
     fn check(&self) -> Result<Holder> {

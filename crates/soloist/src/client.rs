@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::builder::ClientBuilder;
+use crate::cohort::Cohorts;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::flights::Flights;
@@ -51,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) keeper: Keeper,
     pub(crate) flights: Flights,
+    pub(crate) cohorts: Cohorts,
     pub(crate) holder: Holder,
     pub(crate) ttl: Ttl,
     pub(crate) max_result: u64,
@@ -420,7 +422,7 @@ impl Client {
     pub async fn result<T: Payload>(&self, key: impl AsRef<str>) -> Result<Option<T>> {
         let key = Key::new(key)?;
         let outcome = self.store().result(&key).await?;
-        outcome.map(|outcome| value_of(key, outcome)).transpose()
+        outcome.map(|outcome| value_of(&key, &outcome)).transpose()
     }
 
     /// Drops the result that is kept for a key. A flight that is under way is not kept either: those who
@@ -669,6 +671,10 @@ impl Client {
         &self.inner.flights
     }
 
+    pub(crate) fn cohorts(&self) -> &Cohorts {
+        &self.inner.cohorts
+    }
+
     pub(crate) fn usual_ttl(&self) -> Ttl {
         self.inner.ttl
     }
@@ -690,7 +696,12 @@ impl Client {
     }
 
     pub(crate) fn odd_answer(&self, why: &str) -> Error {
-        let hint = "do all programs on this store use the same version?";
-        Error::Refused { store: self.store().name().into(), why: why.into(), hint }
+        odd_answer(&**self.store(), why)
     }
+}
+
+/// The error of an answer that makes no sense.
+pub(crate) fn odd_answer(store: &dyn Store, why: &str) -> Error {
+    let hint = "do all programs on this store use the same version?";
+    Error::Refused { store: store.name().into(), why: why.into(), hint }
 }

@@ -6,14 +6,15 @@
 //! on without it.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::kept::Kept;
-use crate::name::Key;
+use crate::name::{Key, Ticket};
 use crate::place::Place;
 use crate::protocol::{Outcome, Request};
-use crate::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore, watch};
+use crate::sync::{Mutex, MutexGuard, Notify};
 
 #[cfg(soloist_shuttle)]
 pub mod interleavings;
@@ -26,25 +27,40 @@ pub(crate) struct Flights(Arc<Mutex<HashMap<Key, Weak<LocalFlight>>>>);
 pub(crate) struct LocalFlight {
     key: Key,
     flights: Flights,
-    baton: Arc<Semaphore>,
+    state: Mutex<State>,
+    /// Wakes one when the baton is free, and all when the flight is over. Whoever is woken looks at the state.
+    told: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// Whether somebody has the baton.
+    driven: bool,
+    /// The request of whoever has it and leads.
+    leader: Option<Ticket>,
     /// The place in line that the last driver left.
-    place: Mutex<Option<Place>>,
-    outcome: watch::Sender<Option<Outcome>>,
-    /// The lease of whoever has the baton and leads.
-    leader: watch::Sender<Option<Arc<Kept>>>,
+    place: Option<Box<Place>>,
+    over: Option<Over>,
+}
+
+/// How a flight ended.
+#[derive(Clone)]
+enum Over {
+    Done(Arc<Outcome>),
+    /// Its leader has lost the lease: the others join a new flight.
+    Left,
 }
 
 /// What a caller gets: the result, or its turn to drive.
 pub(crate) enum Turn {
-    Done(Outcome),
+    Done(Arc<Outcome>),
     Drive(Baton),
 }
 
 /// The turn to drive. Dropping it passes it on.
 pub(crate) struct Baton {
     flight: Arc<LocalFlight>,
-    place: Option<Place>,
-    _permit: Option<OwnedSemaphorePermit>,
+    place: Option<Box<Place>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -64,7 +80,9 @@ impl Flights {
 
     /// The turn to drive at once, apart from all other callers.
     pub(crate) fn alone(&self, key: &Key) -> Turn {
-        Turn::Drive(Baton { flight: Arc::new(LocalFlight::new(key, self)), place: None, _permit: None })
+        let flight = LocalFlight::new(key, self);
+        lock(&flight.state).driven = true;
+        Turn::Drive(Baton { flight: Arc::new(flight), place: None })
     }
 
     /// Joins the callers of a key.
@@ -93,55 +111,45 @@ impl Flights {
 
 impl LocalFlight {
     fn new(key: &Key, flights: &Flights) -> Self {
-        LocalFlight {
-            key: key.clone(),
-            flights: flights.clone(),
-            baton: Arc::new(Semaphore::new(1)),
-            place: Mutex::new(None),
-            outcome: watch::channel(None).0,
-            leader: watch::channel(None).0,
-        }
+        let (key, flights, state) = (key.clone(), flights.clone(), Mutex::default());
+        LocalFlight { key, flights, state, told: Notify::new() }
     }
 
     /// Waits for the result or the baton. `None` when the leader has lost its lease and with it this flight:
-    /// the others join a new one. Cancel safe.
+    /// the others join a new one. Cancel safe: a wake-up that was meant for this one goes to another.
     async fn turn(self: Arc<Self>) -> Option<Turn> {
-        let mut outcome = self.outcome.subscribe();
-        let baton = Arc::clone(&self.baton);
-        tokio::select! {
-            biased;
-            Ok(done) = outcome.wait_for(Option::is_some) => done.clone().map(Turn::Done),
-            Ok(permit) = baton.acquire_owned() => {
-                if let Some(done) = self.outcome.borrow().clone() {
-                    return Some(Turn::Done(done));
+        loop {
+            // Before the look: what is told after it is not missed.
+            let told = pin!(self.told.notified());
+            {
+                let mut state = lock(&self.state);
+                match &state.over {
+                    Some(Over::Done(outcome)) => return Some(Turn::Done(Arc::clone(outcome))),
+                    Some(Over::Left) => return None,
+                    None if state.driven => {}
+                    None => {
+                        state.driven = true;
+                        let place = state.place.take();
+                        drop(state);
+                        return Some(Turn::Drive(Baton { flight: Arc::clone(&self), place }));
+                    }
                 }
-                let place = lock(&self.place).take();
-                Some(Turn::Drive(Baton { flight: self, place, _permit: Some(permit) }))
             }
-            () = self.leader_lost() => {
-                self.flights.remove(&self);
-                None
-            }
+            told.await;
         }
     }
 
-    /// Resolves when whoever leads has lost its lease.
-    async fn leader_lost(&self) {
-        let mut leader = self.leader.subscribe();
-        loop {
-            let leads = leader.borrow_and_update().clone();
-            let lost = async {
-                match leads {
-                    Some(kept) => kept.told_lost().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                () = lost => return,
-                // The sender lives in self, so this cannot fail.
-                _ = leader.changed() => {}
-            }
+    /// Nobody waits here any more.
+    fn end(&self, over: Over) {
+        self.flights.remove(self);
+        lock(&self.state).over.get_or_insert(over);
+        self.told.notify_waiters();
+    }
+
+    /// The lease of this request is lost.
+    fn lost(&self, leader: Ticket) {
+        if lock(&self.state).leader == Some(leader) {
+            self.end(Over::Left);
         }
     }
 }
@@ -161,7 +169,7 @@ impl Baton {
         new: impl FnOnce(Request) -> Place,
     ) -> &mut Place {
         let left = self.place.take().filter(|place| place.asks_for(&request, max_hold));
-        self.place.insert(left.unwrap_or_else(|| new(request)))
+        self.place.insert(left.unwrap_or_else(|| Box::new(new(request))))
     }
 
     /// The place has been served: there is none to pass on.
@@ -170,24 +178,30 @@ impl Baton {
     }
 
     /// Its lease: once that is lost, the others do not wait for this caller any more.
-    pub(crate) fn leads(&self, kept: Arc<Kept>) {
-        self.flight.leader.send_replace(Some(kept));
+    pub(crate) fn leads(&self, kept: &Kept) {
+        let (leader, flight) = (kept.ticket, Arc::downgrade(&self.flight));
+        lock(&self.flight.state).leader = Some(leader);
+        kept.on_loss(Box::new(move || {
+            if let Some(flight) = flight.upgrade() {
+                flight.lost(leader);
+            }
+        }));
     }
 
     /// Everybody of this process who waits has this result.
-    pub(crate) fn done(&self, outcome: Outcome) {
-        self.flight.flights.remove(&self.flight);
-        self.flight.outcome.send_replace(Some(outcome));
+    pub(crate) fn done(&self, outcome: Arc<Outcome>) {
+        self.flight.end(Over::Done(outcome));
     }
 }
 
 impl Drop for Baton {
     fn drop(&mut self) {
-        self.flight.leader.send_replace(None);
+        let mut state = lock(&self.flight.state);
+        (state.driven, state.leader) = (false, None);
         // The next driver goes on with the place. If there is none, the flight drops it, and it is left.
-        if let Some(place) = self.place.take() {
-            *lock(&self.flight.place) = Some(place);
-        }
+        state.place = self.place.take();
+        drop(state);
+        self.flight.told.notify_one();
     }
 }
 
@@ -199,7 +213,7 @@ mod tests {
 
     use super::*;
     use crate::error::Loss;
-    use crate::name::{FencingToken, Holder, Ticket};
+    use crate::name::{FencingToken, Holder};
     use crate::protocol::{Body, OutcomeKind, Ttl};
     use crate::testing::orders::{Actor, Ended, every_order, step};
 
@@ -218,7 +232,7 @@ mod tests {
         if let Turn::Drive(baton) = flights.turn(&Key::new("k").unwrap()).await {
             step().await;
             led.set(led.get() + 1);
-            baton.done(outcome());
+            baton.done(Arc::new(outcome()));
         }
     }
 
@@ -246,7 +260,7 @@ mod tests {
             let (driving, lost) = (flights.clone(), Arc::clone(&kept));
             let leader = Actor::new(async move {
                 let Turn::Drive(baton) = driving.turn(&Key::new("k").unwrap()).await else { return };
-                baton.leads(kept);
+                baton.leads(&kept);
                 // It does not notice, and computes for ever.
                 std::future::pending::<()>().await;
             });

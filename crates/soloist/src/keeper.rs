@@ -84,10 +84,9 @@ impl Keeper {
         self.0.book.unplace(ticket);
     }
 
-    /// Keeps a lease; renews it at once if its grant waits for a confirmation. [`Error::Closed`] after
-    /// [`Keeper::close`]: then it is not kept.
-    pub(crate) fn hold(&self, kept: &Arc<Kept>, confirm: bool) -> Result<()> {
-        self.0.book.hold(kept, confirm)
+    /// Keeps a lease. [`Error::Closed`] after [`Keeper::close`]: then it is not kept.
+    pub(crate) fn hold(&self, kept: &Arc<Kept>) -> Result<()> {
+        self.0.book.hold(kept)
     }
 
     /// The ttl of a lease was changed.

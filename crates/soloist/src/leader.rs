@@ -253,7 +253,7 @@ impl Lead {
                 // Only those hear this who wait now; whoever comes later asks the store.
                 let (token, leader) = (self.lease.token(), self.lease.holder().clone());
                 let body = publication.body;
-                self.baton.done(Outcome { token, leader, at: 0, until: 0, kind, body });
+                self.baton.done(Arc::new(Outcome { token, leader, at: 0, until: 0, kind, body }));
                 Ok(())
             }
             // The key was forgotten meanwhile: this caller has asked before that and may have its value, the

@@ -115,6 +115,19 @@
 //! # }
 //! ```
 //!
+//! **Very many very short holds** of one key by tasks of few processes: with [`cohort`](Lock::cohort) they hand its lease
+//! to each other without the store, a row at a time, each with a token of its own; processes take turns.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> soloist::Result<()> {
+//! # let client = soloist::Client::memory()?;
+//! let one = async || client.lock("counter").cohort(64).await?.release().await;
+//! tokio::try_join!(one(), one(), one())?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! **Fencing.** No lease can stop a process that was frozen past its ttl and goes on writing. What the lock
 //! protects can, if every write carries [`Lease::token`] (more in [docs/fencing.md]):
 //!
@@ -310,6 +323,7 @@
 mod builder;
 mod client;
 mod clock;
+mod cohort;
 mod error;
 mod event;
 mod finding;

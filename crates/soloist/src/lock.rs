@@ -2,63 +2,106 @@
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::Instrument;
 
-use crate::client::Client;
+use crate::client::{Client, odd_answer};
+use crate::clock::Moment;
+use crate::cohort::{Asking as AskingStore, Terms};
 use crate::error::{Error, Result};
 use crate::lease::Lease;
 use crate::limits;
 use crate::name::{Holder, Key, Note, Ticket};
 use crate::observe;
-use crate::place::Served;
-use crate::protocol::{Mode, Request, Ttl, Want};
+use crate::place::{Served, timed_out};
+use crate::protocol::{MOST_TOKENS, Mode, Request, Ttl, Want};
 use crate::replicas;
 
 pub(crate) type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
-/// What every request can say; shared by lock, try_lock and once.
+/// What every request can say; shared by lock, try_lock and once. Small, for there may be very many of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
-    pub(crate) key: Result<Key>,
-    pub(crate) holder: Result<Holder>,
-    pub(crate) note: Result<Option<Note>>,
-    pub(crate) ttl: Result<Ttl>,
-    pub(crate) wait: Result<Option<Duration>>,
-    pub(crate) max_hold: Result<Option<Duration>>,
+    key: Option<Key>,
+    pub(crate) holder: Holder,
+    pub(crate) note: Option<Note>,
+    pub(crate) ttl: Ttl,
+    wait: Option<Duration>,
+    pub(crate) max_hold: Option<Duration>,
     pub(crate) max_waiting: u64,
     pub(crate) replicas: u32,
+    /// The first thing that is wrong with it.
+    wrong: Option<Box<Error>>,
 }
 
 impl Ask {
     pub(crate) fn new(client: &Client, key: &str) -> Self {
-        Ask {
-            key: Key::new(key),
-            holder: Ok(client.holder().clone()),
-            note: Ok(None),
-            ttl: Ok(client.usual_ttl()),
-            wait: Ok(None),
-            max_hold: Ok(None),
+        let mut ask = Ask {
+            key: None,
+            holder: client.holder().clone(),
+            note: None,
+            ttl: client.usual_ttl(),
+            wait: None,
+            max_hold: None,
             max_waiting: client.max_waiting(),
             replicas: client.replicas(),
+            wrong: None,
+        };
+        ask.set(Key::new(key), |ask, key| ask.key = Some(key));
+        ask
+    }
+
+    /// Sets what is right, and remembers what is not.
+    pub(crate) fn set<T>(&mut self, got: Result<T>, put: impl FnOnce(&mut Self, T)) {
+        match got {
+            Ok(value) => put(self, value),
+            Err(error) => drop(self.wrong.get_or_insert_with(|| Box::new(error))),
         }
     }
 
-    /// The request, or the first thing that is wrong with it: told before anything is sent.
+    pub(crate) fn wait(&mut self, wait: Duration) {
+        self.set(limits::wait(wait), |ask, wait| ask.wait = Some(wait));
+    }
+
+    /// Key and wait, or the first thing that is wrong: told before anything is sent.
+    pub(crate) fn checked(&self) -> Result<(&Key, Option<Duration>)> {
+        match (&self.wrong, &self.key) {
+            (None, Some(key)) => Ok((key, self.wait)),
+            (Some(wrong), _) => Err(Error::clone(wrong)),
+            (None, None) => Err(Error::EmptyName { what: "key" }),
+        }
+    }
+
+    /// The request.
     pub(crate) fn request(self, want: Want, mode: Mode) -> Result<(Request, Option<Duration>)> {
-        let (key, holder, note, ttl, wait) = (self.key?, self.holder?, self.note?, self.ttl?, self.wait?);
+        let (key, wait) = self.checked()?;
+        let key = key.clone();
         // The store ends it in time, too, should this process die first.
-        let ttl = match self.max_hold?.map(Ttl::new) {
-            Some(Ttl::Micros(most)) => ttl.at_most(most),
-            _ => ttl,
+        let ttl = match self.max_hold.map(Ttl::new) {
+            Some(Ttl::Micros(most)) => self.ttl.at_most(most),
+            _ => self.ttl,
         };
         // To wait for no time is to try.
         let mode = if mode == Mode::Line && wait == Some(Duration::ZERO) { Mode::Try } else { mode };
         let wait = if mode == Mode::Line { wait } else { None };
-        let (ticket, max_waiting) = (Ticket::mint(), Some(self.max_waiting));
+        let (ticket, max_waiting, holder, note) =
+            (Ticket::mint(), Some(self.max_waiting), self.holder, self.note);
         Ok((
-            Request { key, ticket, holder, note, want, mode, ttl, bound: true, seen: None, max_waiting },
+            Request {
+                key,
+                ticket,
+                holder,
+                note,
+                want,
+                mode,
+                ttl,
+                bound: true,
+                seen: None,
+                max_waiting,
+                tokens: 1,
+            },
             wait,
         ))
     }
@@ -106,26 +149,27 @@ pub struct Lock<'a> {
     client: &'a Client,
     ask: Ask,
     mode: Mode,
+    members: u8,
 }
 
 macro_rules! ask_options {
     () => {
         /// Under which name to hold it, in place of the client's: any text of 1 to 256 bytes.
         pub fn holder(mut self, holder: impl AsRef<str>) -> Self {
-            self.ask.holder = $crate::name::Holder::new(holder);
+            self.ask.set($crate::name::Holder::new(holder), |ask, holder| ask.holder = holder);
             self
         }
 
         /// A remark that whoever looks at the key can read: any text of 1 to 1024 bytes.
         pub fn note(mut self, note: impl AsRef<str>) -> Self {
-            self.ask.note = $crate::name::Note::new(note).map(Some);
+            self.ask.set($crate::name::Note::new(note), |ask, note| ask.note = Some(note));
             self
         }
 
         /// How long the lease lives unless it is renewed: 10 ms to a year. Default: the client's. It renews
         /// itself; this is how long others wait for the key when this process is cut off.
         pub fn ttl(mut self, ttl: std::time::Duration) -> Self {
-            self.ask.ttl = $crate::limits::ttl(ttl);
+            self.ask.set($crate::limits::ttl(ttl), |ask, ttl| ask.ttl = ttl);
             self
         }
 
@@ -146,7 +190,7 @@ macro_rules! ask_options {
         /// # }
         /// ```
         pub fn max_hold(mut self, most: std::time::Duration) -> Self {
-            self.ask.max_hold = $crate::limits::max_hold(most).map(Some);
+            self.ask.set($crate::limits::max_hold(most), |ask, most| ask.max_hold = Some(most));
             self
         }
 
@@ -167,7 +211,7 @@ pub(crate) use ask_options;
 
 impl<'a> Lock<'a> {
     pub(crate) fn new(client: &'a Client, key: &str) -> Self {
-        Lock { client, ask: Ask::new(client, key), mode: Mode::Line }
+        Lock { client, ask: Ask::new(client, key), mode: Mode::Line, members: 1 }
     }
 
     ask_options!();
@@ -186,14 +230,14 @@ impl<'a> Lock<'a> {
     /// # }
     /// ```
     pub fn no_expiry(mut self) -> Self {
-        self.ask.ttl = Ok(Ttl::Forever);
+        self.ask.ttl = Ttl::Forever;
         self
     }
 
     /// How long to stand in line at most, up to a year; without this, for as long as it takes. Zero is to
     /// try once. When it is over, the place in line is given up in the background.
     pub fn wait(mut self, wait: Duration) -> Self {
-        self.ask.wait = limits::wait(wait).map(Some);
+        self.ask.wait(wait);
         self
     }
 
@@ -223,6 +267,72 @@ impl<'a> Lock<'a> {
         self.mode = Mode::Force;
         self
     }
+
+    /// Lets the tasks of this client that wait for the key hand the lease to each other, without the store: at most so
+    /// many of them in a row (1 to 128; more counts as that), for about a millisecond. Then the key goes on to the next
+    /// in the store's line. For a key that very many tasks of few processes hold very shortly; off without this.
+    ///
+    /// Everybody has a [fencing token](Lease::token) of his own, in order with all others. Those form a cohort who ask
+    /// the same client for the same key with this number and the same [`ttl`](Lock::ttl), [`max_hold`](Lock::max_hold) and
+    /// [`replicas`](Lock::replicas). They are served in order; among processes it is the cohorts that take turns, so
+    /// whoever asks in another process may be served before somebody who asked here a little earlier.
+    ///
+    /// The store knows of the first in a row only: it is its name, its note, its token and its time that
+    /// [`Client::inspect`] shows and [`Client::release_held_by`] wants, and there is one event and one line of logging
+    /// for the whole row. `max_hold` is counted from the beginning of the row. What the store answers to whoever asks it
+    /// for the others, an error too, is the answer to all who wait. A lease that is lost is lost for the one who holds it;
+    /// the others ask anew. Whoever takes the [id](Lease::id), [renews](Lease::renew) or [detaches](Lease::detach) it
+    /// keeps it for himself: after him, the store is asked. [`force`](Lock::force) and a wait of zero leave this out.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// let count = std::cell::Cell::new(0);
+    /// let work = async || {
+    ///     let lease = client.lock("counter").cohort(64).await?;
+    ///     count.set(count.get() + 1); // nobody else is in here
+    ///     lease.release().await
+    /// };
+    /// tokio::try_join!(work(), work(), work())?;
+    /// assert_eq!(count.get(), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cohort(mut self, members: u8) -> Self {
+        self.members = members.clamp(1, MOST_TOKENS);
+        self
+    }
+
+    /// The lease of the process's turn, or one of its own.
+    async fn of_cohort(self) -> Result<Lease> {
+        let Lock { client, ask, members, .. } = self;
+        let replicas = replicas::check(&**client.store(), ask.replicas)?;
+        let (key, wait) = ask.checked()?;
+        let span = observe::lock_span(key, &ask.holder);
+        let terms = Terms { key: key.clone(), ttl: ask.ttl, max_hold: ask.max_hold, replicas, members };
+        let request = || {
+            let (request, _) = ask.clone().request(Want::Lock, Mode::Line)?;
+            let store = Arc::clone(client.store());
+            let mut place = client.place(Request { tokens: members, ..request }, ask.max_hold);
+            place.replicas(replicas);
+            Ok(Box::pin(async move {
+                match place.served(None).await? {
+                    Served::Lease(lease) => Ok(lease),
+                    _ => Err(odd_answer(&*store, "a lock is answered with a result")),
+                }
+            }) as AskingStore)
+        };
+        let mut standing = client.cohorts().stand(terms, ask.holder.clone());
+        let Some(limit) = wait else { return standing.lease(request).instrument(span).await };
+        let began = Moment::now();
+        if let Ok(lease) = tokio::time::timeout(limit, standing.lease(request)).instrument(span).await {
+            return lease;
+        }
+        drop(standing);
+        observe::wait_over(key, &ask.holder, began);
+        Err(timed_out(&**client.store(), key, limit).await)
+    }
 }
 
 impl<'a> IntoFuture for Lock<'a> {
@@ -232,10 +342,12 @@ impl<'a> IntoFuture for Lock<'a> {
     /// # Cancel safety
     /// Safe: dropped at any moment, no key stays held and no place in line stays taken.
     fn into_future(self) -> Self::IntoFuture {
-        let Lock { client, ask, mode } = self;
+        if self.members > 1 && self.mode == Mode::Line && self.ask.wait != Some(Duration::ZERO) {
+            return Box::pin(self.of_cohort());
+        }
+        let Lock { client, ask, mode, .. } = self;
         Box::pin(async move {
-            let (max_hold, replicas) =
-                (ask.max_hold.clone()?, replicas::check(&**client.store(), ask.replicas)?);
+            let (max_hold, replicas) = (ask.max_hold, replicas::check(&**client.store(), ask.replicas)?);
             let (request, wait) = ask.request(Want::Lock, mode)?;
             let (key, span) = (request.key.clone(), observe::lock_span(&request.key, &request.holder));
             match client.place(request, max_hold).replicas(replicas).served(wait).instrument(span).await? {
@@ -287,7 +399,7 @@ impl<'a> TryLock<'a> {
 
     /// Held until it is released, however long that takes; see [`Lock::no_expiry`].
     pub fn no_expiry(mut self) -> Self {
-        self.ask.ttl = Ok(Ttl::Forever);
+        self.ask.ttl = Ttl::Forever;
         self
     }
 }
@@ -301,8 +413,7 @@ impl<'a> IntoFuture for TryLock<'a> {
     fn into_future(self) -> Self::IntoFuture {
         let TryLock { client, ask } = self;
         Box::pin(async move {
-            let (max_hold, replicas) =
-                (ask.max_hold.clone()?, replicas::check(&**client.store(), ask.replicas)?);
+            let (max_hold, replicas) = (ask.max_hold, replicas::check(&**client.store(), ask.replicas)?);
             let (request, _) = ask.request(Want::Lock, Mode::Try)?;
             let span = observe::lock_span(&request.key, &request.holder);
             match client.place(request, max_hold).replicas(replicas).served(None).instrument(span).await? {

@@ -71,8 +71,7 @@ pub(crate) fn waiting_in_line(request: &Request, queued: &Queued) {
     told!(debug, "soloist::line", "waiting in line", %key, %holder, place, held_by = %ahead);
 }
 
-pub(crate) fn wait_over(request: &Request, began: Moment) {
-    let Request { key, holder, .. } = request;
+pub(crate) fn wait_over(key: &Key, holder: &Holder, began: Moment) {
     told!(debug, "soloist::line", "wait over", %key, %holder, waited = ago(began));
 }
 

@@ -11,7 +11,7 @@ use tracing::Instrument;
 use crate::client::Client;
 use crate::clock::Moment;
 use crate::error::{Error, Loss, Result};
-use crate::flights::Turn;
+use crate::flights::{Baton, Turn};
 use crate::leader::{Flight, Lead, Leader, OnError};
 use crate::limits;
 use crate::lock::{Ask, ask_options};
@@ -49,15 +49,15 @@ use crate::replicas;
 pub struct Once<'a> {
     client: &'a Client,
     ask: Ask,
-    keep: Result<Micros>,
-    keep_errors: Result<Micros>,
+    keep: Micros,
+    keep_errors: Micros,
     on_error: OnError,
 }
 
 impl<'a> Once<'a> {
     pub(crate) fn new(client: &'a Client, key: &str) -> Self {
         let ask = Ask::new(client, key);
-        Once { client, ask, keep: Ok(0), keep_errors: Ok(0), on_error: OnError::Share }
+        Once { client, ask, keep: 0, keep_errors: 0, on_error: OnError::Share }
     }
 
     ask_options!();
@@ -65,7 +65,7 @@ impl<'a> Once<'a> {
     /// How long to wait for the result at most, up to a year; without this, for as long as it takes. It does
     /// not end the leader's own work.
     pub fn wait(mut self, wait: Duration) -> Self {
-        self.ask.wait = limits::wait(wait).map(Some);
+        self.ask.wait(wait);
         self
     }
 
@@ -79,14 +79,14 @@ impl<'a> Once<'a> {
     /// How long callers who come later get the value that this caller computes, up to a year. Without this,
     /// only those get it who wait while it is computed. With it at hand: [`Leader::publish_for`].
     pub fn keep(mut self, keep: Duration) -> Self {
-        self.keep = limits::keep(keep);
+        self.ask.set(limits::keep(keep), |_, keep| self.keep = keep);
         self
     }
 
     /// How long callers who come later get the error, if this caller's work fails, up to a year. Without
     /// this, only those get it who wait. Only with [`OnError::Share`].
     pub fn keep_errors(mut self, keep: Duration) -> Self {
-        self.keep_errors = limits::keep(keep);
+        self.ask.set(limits::keep(keep), |_, keep| self.keep_errors = keep);
         self
     }
 
@@ -183,43 +183,47 @@ impl<'a> Once<'a> {
     /// # }
     /// ```
     pub async fn join<T: Payload>(self) -> Result<Flight<T>> {
-        let key = self.ask.key.clone()?;
-        let span = observe::once_span(&key, &self.ask.holder.clone()?);
-        match self.seat().instrument(span).await? {
+        let (key, wait) = self.ask.checked()?;
+        let span = observe::once_span(key, &self.ask.holder);
+        match self.seat(key, wait).instrument(span).await? {
             Seat::Lead(lead) => Ok(Flight::Leader(Leader { lead, value: PhantomData })),
-            Seat::Done(outcome) => value_of(key, outcome).map(Flight::Done),
+            Seat::Done(outcome) => value_of(key, &outcome).map(Flight::Done),
         }
     }
 
-    /// Waits for the turn of this caller in this process, and then in the line of the store.
-    async fn seat(self) -> Result<Seat> {
-        let Once { client, ask, keep, keep_errors, on_error } = self;
-        let (keep, keep_errors) = (keep?, keep_errors?);
-        let (limit, max_hold) = (ask.wait.clone()?, ask.max_hold.clone()?);
-        let replicas = replicas::check(&**client.store(), ask.replicas)?;
-        let (request, wait) = ask.request(Want::Flight, Mode::Line)?;
-        let (key, holder) = (request.key.clone(), request.holder.clone());
+    /// Waits for the turn of this caller in this process, and then in the line of the store. Nothing is made for the
+    /// store before that: most callers only hear, and there may be very many of them.
+    async fn seat(&self, key: &Key, wait: Option<Duration>) -> Result<Seat> {
+        let replicas = replicas::check(&**self.client.store(), self.ask.replicas)?;
         let began = Moment::now();
-        let flights = client.flights();
-        let turn = match limit {
-            None => flights.turn(&key).await,
+        let flights = self.client.flights();
+        let turn = match wait {
+            None => flights.turn(key).await,
             // Not to wait is to ask the store oneself: what others of this process wait for may be there.
-            Some(Duration::ZERO) => flights.alone(&key),
-            Some(limit) => match tokio::time::timeout(limit, flights.turn(&key)).await {
+            Some(Duration::ZERO) => flights.alone(key),
+            Some(limit) => match Box::pin(tokio::time::timeout(limit, flights.turn(key))).await {
                 Ok(turn) => turn,
                 Err(_) => {
-                    observe::wait_over(&request, began);
-                    return Err(timed_out(&**client.store(), &key, limit).await);
+                    observe::wait_over(key, &self.ask.holder, began);
+                    return Err(timed_out(&**self.client.store(), key, limit).await);
                 }
             },
         };
-        let mut baton = match turn {
+        match turn {
             Turn::Done(outcome) => {
-                observe::followed(&key, &holder, &outcome, began);
-                return Ok(Seat::Done(outcome));
+                observe::followed(key, &self.ask.holder, &outcome, began);
+                Ok(Seat::Done(outcome))
             }
-            Turn::Drive(baton) => baton,
-        };
+            Turn::Drive(baton) => Box::pin(self.drive(baton, began, replicas)).await,
+        }
+    }
+
+    /// Asks the store, for all callers of this process.
+    async fn drive(&self, mut baton: Baton, began: Moment, replicas: u32) -> Result<Seat> {
+        let Once { client, ask, keep, keep_errors, on_error } = self.clone();
+        let max_hold = ask.max_hold;
+        let (request, wait) = ask.request(Want::Flight, Mode::Line)?;
+        let (key, holder) = (request.key.clone(), request.holder.clone());
         let left = wait.map(|wait| wait.saturating_sub(Moment::now().since(began)));
         let place = baton.place(request, max_hold, |request| client.place(request, max_hold));
         let served = place.replicas(replicas).served(left).await?;
@@ -227,13 +231,14 @@ impl<'a> Once<'a> {
         match served {
             Served::Lease(lease) => {
                 observe::led(lease.kept().subject(), began);
-                baton.leads(Arc::clone(lease.kept()));
+                baton.leads(lease.kept());
                 let limit = client.max_result();
                 Ok(Seat::Lead(Box::new(Lead { lease, baton, keep, keep_errors, on_error, limit })))
             }
             Served::Done(outcome) => {
                 observe::followed(&key, &holder, &outcome, began);
-                baton.done(outcome.clone());
+                let outcome = Arc::new(outcome);
+                baton.done(Arc::clone(&outcome));
                 Ok(Seat::Done(outcome))
             }
             Served::Busy(now) => {
@@ -245,19 +250,21 @@ impl<'a> Once<'a> {
 
 enum Seat {
     Lead(Box<Lead>),
-    Done(Outcome),
+    Done(Arc<Outcome>),
 }
 
-pub(crate) fn value_of<T: Payload>(key: Key, outcome: Outcome) -> Result<T> {
-    let Body::Inline(bytes) = outcome.body else {
+pub(crate) fn value_of<T: Payload>(key: &Key, outcome: &Outcome) -> Result<T> {
+    let Body::Inline(bytes) = outcome.body.clone() else {
         let why = "the store did not fetch it".into();
-        return Err(Error::BadResult { key, verb: "decoded", why });
+        return Err(Error::BadResult { key: key.clone(), verb: "decoded", why });
     };
     match outcome.kind {
-        OutcomeKind::Value => T::decode(bytes).map_err(|why| Error::BadResult { key, verb: "decoded", why }),
+        OutcomeKind::Value => {
+            T::decode(bytes).map_err(|why| Error::BadResult { key: key.clone(), verb: "decoded", why })
+        }
         OutcomeKind::Error => {
             let message = String::from_utf8_lossy(&bytes).into_owned();
-            Err(Error::Failed { key, leader: outcome.leader, message, source: None })
+            Err(Error::Failed { key: key.clone(), leader: outcome.leader.clone(), message, source: None })
         }
     }
 }

@@ -90,7 +90,7 @@ impl Place {
                 Err(Error::Guarded { store: self.store.name().into(), left })
             }
             Err(_) if self.in_line => {
-                observe::wait_over(&self.request, self.began);
+                observe::wait_over(&self.request.key, &self.request.holder, self.began);
                 self.leave_soon().await;
                 Err(timed_out(&*self.store, &self.request.key, Moment::now().since(began)).await)
             }
@@ -211,7 +211,7 @@ impl Place {
         Err(Error::Unavailable { store: self.store.name().into(), why })
     }
 
-    /// Whether so much of a hand-over's short ttl has passed on the way that the keeper's confirmation may
+    /// Whether so much of a hand-over's short ttl has passed on the way that the keeper's first renewal may
     /// come too late: on a starved machine, or over a slow line.
     fn is_late_hand_over(&self, reply: &Reply, grant: &Grant) -> bool {
         let passed = Moment::now().since(reply.began(grant));
@@ -226,15 +226,17 @@ impl Place {
             return Ok(None);
         }
         let Request { key, ticket, holder, ttl, .. } = &self.request;
-        // A hand-over comes with a short ttl, which the first renewal lifts to the full one.
-        let confirm = grant.ttl != *ttl;
         let kept = Kept::new((key.clone(), *ticket), grant.token, holder.clone(), *ttl, deadline);
-        let kept = Arc::new(kept.at_most(self.max_hold));
+        // A hand-over comes with a short ttl, which the first renewal lifts to the full one, when it is due: whoever
+        // has released by then has saved it.
+        let kept = Arc::new(kept.at_first(grant.ttl).at_most(self.max_hold));
         // From here on the keeper has it in place of the request; a closed one takes the request back.
-        self.keeper.hold(&kept, confirm)?;
+        self.keeper.hold(&kept)?;
         self.asked = false;
         observe::granted(&self.request, grant, self.began);
-        Ok(Some(Lease::new(kept, self.keeper.clone(), Arc::clone(&self.store))))
+        let mut lease = Lease::new(kept, self.keeper.clone(), Arc::clone(&self.store));
+        lease.tokens = grant.tokens;
+        Ok(Some(lease))
     }
 
     /// Gives a late grant back and begins anew, as another request.

@@ -133,10 +133,10 @@ mod tests {
         let bench = Bench::new(true).unwrap();
         let turn = |waiters| runtime().unwrap().block_on(with(&bench, waiters, 300)).unwrap();
         let (short, long) = (turn(3), turn(500));
-        // A release, the next question, and at most one confirmation; one message. In a short line some turns
-        // need no message: whoever asks finds the key free.
+        // A release and the next question; one message. In a short line some turns need no message: whoever asks
+        // finds the key free. Some room for those who are held up so long that their hand-over is confirmed.
         for turn in [short, long] {
-            assert!(turn.commands > 1.5 && turn.commands < 3.3, "{turn:?}");
+            assert!(turn.commands > 1.5 && turn.commands < 2.2, "{turn:?}");
             assert!(turn.pushes < 1.1, "{turn:?}");
         }
         assert!(long.pushes > 0.9, "{long:?}");

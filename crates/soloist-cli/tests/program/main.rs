@@ -9,4 +9,5 @@ mod once;
 mod outside;
 mod place;
 mod printed;
+mod replicas;
 mod run;

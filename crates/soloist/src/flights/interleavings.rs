@@ -11,7 +11,7 @@ use shuttle::future::block_on;
 use super::*;
 use crate::error::Loss;
 use crate::interleavings::{Thread, both, ended, holder, key, one_of, thread};
-use crate::name::{FencingToken, Ticket};
+use crate::name::FencingToken;
 use crate::protocol::{Body, OutcomeKind, Ttl};
 use crate::sync::{Notify, pass};
 
@@ -30,9 +30,9 @@ fn calls(flights: &Flights, drove: &Arc<AtomicUsize>, may_fail: bool) -> Thread 
     thread(move || {
         let Turn::Drive(baton) = block_on(flights.turn(&key())) else { return };
         drove.fetch_add(1, Ordering::SeqCst);
-        baton.leads(lease());
+        baton.leads(&lease());
         if !may_fail || one_of(2) == 0 {
-            baton.done(outcome());
+            baton.done(Arc::new(outcome()));
         }
     })
 }
@@ -67,11 +67,11 @@ pub fn who_waits_for_the_result_hears_it() {
     let Turn::Drive(baton) = block_on(flights.turn(&key())) else { panic!("nobody else is there") };
     let joined = flights.join(&key());
     let hearing = thread(move || match block_on(joined.turn()) {
-        Some(Turn::Done(done)) => assert_eq!(done, outcome()),
+        Some(Turn::Done(done)) => assert_eq!(*done, outcome()),
         Some(Turn::Drive(_)) => panic!("there is a result, and it drives"),
         None => panic!("no leader has lost anything"),
     });
-    baton.done(outcome());
+    baton.done(Arc::new(outcome()));
     drop(baton);
     ended([hearing]);
     assert!(lock(&flights.0).is_empty());
@@ -86,7 +86,7 @@ pub fn a_lost_leader_holds_nobody_up() {
     let leading = flights.clone();
     let leader = thread(move || {
         if let Turn::Drive(baton) = block_on(leading.turn(&key())) {
-            baton.leads(led);
+            baton.leads(&led);
             // It does not notice, and computes for as long as anybody waits.
             block_on(hangs.notified());
         }

@@ -19,7 +19,7 @@ const LONGEST_TOGETHER: Duration = Duration::from_secs(10);
 /// Leases that are asked for together, and what came of it.
 #[derive(Debug)]
 pub(super) struct Batch {
-    leases: Vec<(Arc<Kept>, Asked)>,
+    leases: Vec<Asked>,
     /// Which question this is: an answer to an older one plans nothing.
     pub(super) number: u64,
     sent: Moment,
@@ -39,17 +39,15 @@ pub(super) enum Fate {
 
 impl Batch {
     pub(super) fn new(leases: Vec<Arc<Kept>>, number: u64, now: Moment) -> Self {
-        let ask = |kept: Arc<Kept>| {
-            let asked = kept.renewal(false);
-            (kept, asked)
-        };
-        let leases = leases.into_iter().map(ask).collect();
+        let leases = leases.iter().map(|kept| kept.renewal(false)).collect();
         Batch { leases, number, sent: now, answers: Ok(Vec::new()) }
     }
 
     /// Asks the store.
     pub(super) async fn send(mut self, store: &dyn Store) -> Self {
-        let renewals: Vec<_> = self.leases.iter().map(|(_, asked)| asked.renewal.clone()).collect();
+        let renewals: Vec<_> = self.leases.iter().map(|asked| asked.renewal.clone()).collect();
+        let settles = store.settles();
+        self.leases.iter_mut().for_each(|asked| asked.sending(settles));
         self.sent = Moment::now();
         self.answers = match self.limit() {
             None => store.renew(&renewals).await,
@@ -78,7 +76,7 @@ impl Batch {
     /// Invariant: no lease is lost because the store cannot answer for another. After so long they are asked
     /// for in smaller steps, and at last each by itself: there is time for all of these steps.
     fn limit(&self) -> Option<Duration> {
-        let parts = self.leases.iter().filter_map(|(kept, _)| third(kept.ttl()).map(|third| third / 4));
+        let parts = self.leases.iter().filter_map(|asked| third(asked.kept.term()).map(|third| third / 4));
         (self.leases.len() > 1).then(|| parts.fold(LONGEST_TOGETHER, Duration::min))
     }
 
@@ -90,7 +88,7 @@ impl Batch {
         };
         // Who has waited for the failure has paused already.
         let took = Moment::now().since(self.sent);
-        let fate = |kept: &Kept, asked: &Asked, answer| match answer {
+        let fate = |kept: &Kept, asked: &mut Asked, answer| match answer {
             Some(Ok(Renewed::Renewed { .. })) => {
                 let counts = kept.renewed(self.sent, asked);
                 observe::renewed(kept.subject());
@@ -101,16 +99,15 @@ impl Batch {
             Some(Err(Error::Closed)) => Fate::Ended(Loss::Released),
             Some(Err(error)) => {
                 observe::not_renewed(kept.subject(), &error);
-                Fate::Unknown(retry_pause(asked.renewal.ttl).saturating_sub(took))
+                Fate::Unknown(retry_pause(kept, asked).saturating_sub(took))
             }
             // A store that answers for fewer than were asked has not answered.
-            Some(Ok(Renewed::Unknown)) | None => {
-                Fate::Unknown(retry_pause(asked.renewal.ttl).saturating_sub(took))
-            }
+            Some(Ok(Renewed::Unknown)) | None => Fate::Unknown(retry_pause(kept, asked).saturating_sub(took)),
         };
         let mut answers = answers.into_iter();
-        let with_fate = |(kept, asked): (Arc<Kept>, Asked)| {
-            let fate = fate(&kept, &asked, answers.next());
+        let with_fate = |mut asked: Asked| {
+            let kept = Arc::clone(&asked.kept);
+            let fate = fate(&kept, &mut asked, answers.next());
             (kept, fate)
         };
         self.leases.into_iter().map(with_fate).collect()
@@ -126,13 +123,14 @@ fn third(ttl: Ttl) -> Option<Duration> {
 /// before the end. Leases that were taken at once would be due at once: each is due a little earlier than that,
 /// by an eighth at most, and always by the same.
 pub(super) fn pause(kept: &Kept) -> Option<Duration> {
-    let third = third(kept.ttl())?;
+    let third = third(kept.term())?;
     let share = kept.ticket.as_u128() as u16;
     kept.may_live_longer().then(|| third - (third / 8).mul_f64(f64::from(share) / f64::from(u16::MAX)))
 }
 
 /// How long after a question that failed the next is asked.
-fn retry_pause(ttl: Ttl) -> Duration {
-    let pause = ttl.duration().map_or(Duration::from_secs(1), |ttl| ttl / 20);
+fn retry_pause(kept: &Kept, asked: &Asked) -> Duration {
+    let lives = [kept.term(), asked.renewal.ttl].into_iter().filter_map(Ttl::duration);
+    let pause = lives.min().map_or(Duration::from_secs(1), |life| life / 20);
     pause.clamp(Duration::from_millis(5), Duration::from_secs(1))
 }

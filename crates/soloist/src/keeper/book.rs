@@ -113,7 +113,7 @@ impl Book {
     }
 
     /// Keeps a lease that was granted.
-    pub(super) fn hold(&self, kept: &Arc<Kept>, confirm: bool) -> Result<()> {
+    pub(super) fn hold(&self, kept: &Arc<Kept>) -> Result<()> {
         let now = Moment::now();
         let mut page = self.page();
         if self.is_closed() {
@@ -127,7 +127,7 @@ impl Book {
             kept.lose(loss);
             return Ok(());
         }
-        let time = page.renewals.add(Arc::clone(kept), confirm, now);
+        let time = page.renewals.add(Arc::clone(kept), now);
         page.busy = true;
         self.wake_by(page, time);
         Ok(())
@@ -365,17 +365,17 @@ mod tests {
         book.turn(1, 1);
         let long = lease(1, 1, Duration::from_secs(30));
         book.place(request(1)).unwrap();
-        book.hold(&long, false).unwrap();
+        book.hold(&long).unwrap();
         assert!(is_woken(&book), "it slept for long, and now looks each second");
         for n in 2..100 {
             let turn = book.turn(1, 1);
             assert!(turn.pause <= SUSPEND_CHECK && turn.due.batches.is_empty());
             book.place(request(n)).unwrap();
-            book.hold(&lease(n, 1, Duration::from_secs(30)), false).unwrap();
+            book.hold(&lease(n, 1, Duration::from_secs(30))).unwrap();
             book.stop(Ticket::from_u128(n));
             assert!(!is_woken(&book));
         }
-        book.hold(&lease(100, 1, Duration::from_millis(30)), false).unwrap();
+        book.hold(&lease(100, 1, Duration::from_millis(30))).unwrap();
         assert!(is_woken(&book), "it is due before the next look");
         book.turn(1, 1);
         book.release(&long);
@@ -389,7 +389,7 @@ mod tests {
         book.place(request(1)).unwrap();
         book.told_lost(Ticket::from_u128(1), old, Loss::Released);
         let kept = lease(1, new.0, Duration::from_secs(30));
-        book.hold(&kept, false).unwrap();
+        book.hold(&kept).unwrap();
         assert_eq!(kept.loss(), None, "told before its grant was heard");
         book.told_lost(Ticket::from_u128(1), old, Loss::Released);
         assert_eq!(kept.loss(), None, "told after it was heard");
@@ -403,7 +403,7 @@ mod tests {
         book.place(request(1)).unwrap();
         book.told_lost(Ticket::from_u128(1), FencingToken(1), Loss::Released);
         let kept = lease(1, 1, Duration::from_secs(30));
-        book.hold(&kept, false).unwrap();
+        book.hold(&kept).unwrap();
         assert_eq!(kept.loss(), Some(Loss::Released));
     }
 
@@ -411,14 +411,14 @@ mod tests {
     fn a_closed_book_takes_nothing_and_leaves_all() {
         let book = Book::new();
         let kept = lease(1, 1, Duration::from_secs(30));
-        book.hold(&kept, false).unwrap();
+        book.hold(&kept).unwrap();
         book.place(request(2)).unwrap();
         book.close();
         assert_eq!(kept.loss(), Some(Loss::Released));
         let turn = book.turn(9, 9);
         assert!(matches!(turn.chores[..], [(1, Chore::End(_)), (2, Chore::Leave(_))]), "{turn:?}");
         assert!(matches!(book.place(request(3)), Err(Error::Closed)));
-        assert!(matches!(book.hold(&lease(2, 1, Duration::from_secs(30)), false), Err(Error::Closed)));
+        assert!(matches!(book.hold(&lease(2, 1, Duration::from_secs(30))), Err(Error::Closed)));
         assert!(book.closing().now_or_never().is_some());
         // The request's own end comes after that: what is unanswered is waited for once.
         book.leave(request(2));

@@ -59,8 +59,8 @@ impl Renewals {
     }
 
     /// Keeps a lease from now on. Answers when it is to be looked at.
-    pub(super) fn add(&mut self, kept: Arc<Kept>, confirm: bool, now: Moment) -> Option<Moment> {
-        let due = if confirm { Some(now) } else { first_due(&kept, now) };
+    pub(super) fn add(&mut self, kept: Arc<Kept>, now: Moment) -> Option<Moment> {
+        let due = first_due(&kept, now);
         let ticket = kept.ticket;
         self.remove(ticket);
         let entry = Entry { kept, due, asking: None, time: None, ready: None, together: LARGEST };
@@ -265,14 +265,14 @@ pub(super) struct Asking {
 impl Entry {
     /// Whether it may be renewed along with others that are due.
     fn is_soon(&self, now: Moment) -> bool {
-        let slack = self.kept.ttl().duration().unwrap_or_default() / 12;
+        let slack = self.kept.term().duration().unwrap_or_default() / 12;
         self.asking.is_none() && self.ready.is_none() && self.due.is_some_and(|due| due <= now.after(slack))
     }
 
     /// By how much it is late, if that is worth a word.
     fn lateness(&self, now: Moment) -> Option<Duration> {
         let late = now.since(self.due?);
-        self.kept.ttl().duration().is_some_and(|ttl| late > ttl / 3).then_some(late)
+        self.kept.term().duration().is_some_and(|ttl| late > ttl / 3).then_some(late)
     }
 }
 
@@ -285,7 +285,7 @@ fn is_over(kept: &Kept) -> bool {
 /// When a lease is renewed first: as far from its end as later on, however late its grant was heard.
 fn first_due(kept: &Kept, now: Moment) -> Option<Moment> {
     let pause = pause(kept)?;
-    let ttl = kept.ttl().duration()?;
+    let ttl = kept.term().duration()?;
     let left = kept.deadline().map_or(ttl, |end| end.since(now));
     Some(now.after(left.saturating_sub(ttl - pause).min(pause)))
 }
@@ -311,7 +311,7 @@ mod tests {
         let mut renewals = Renewals::default();
         let leases: Vec<_> = (0..count).map(|n| lease(n * 997, TTL, now)).collect();
         for kept in &leases {
-            renewals.add(Arc::clone(kept), false, now);
+            renewals.add(Arc::clone(kept), now);
         }
         (renewals, leases)
     }
@@ -343,7 +343,8 @@ mod tests {
     fn renewed_in_vain(ending: bool) -> Vec<Loss> {
         let (now, mut renewals) = (Moment::now(), Renewals::default());
         let kept = lease(1, TTL, now);
-        renewals.add(Arc::clone(&kept), true, now);
+        renewals.add(Arc::clone(&kept), now);
+        let now = now.after(TTL / 3);
         let batch = renewals.due(now, 1).batches.pop().unwrap();
         if ending {
             kept.begin_end();
@@ -357,6 +358,39 @@ mod tests {
     fn a_renewal_that_crosses_the_owners_release_is_no_loss() {
         assert_eq!(renewed_in_vain(true), []);
         assert_eq!(renewed_in_vain(false), [Loss::Gone]);
+    }
+
+    #[test]
+    fn a_short_first_life_is_renewed_in_time_and_not_before() {
+        const SHORT: Duration = Duration::from_secs(3);
+        let now = Moment::now();
+        for (ttl, passed) in [
+            (Ttl::new(TTL), Duration::ZERO),
+            (Ttl::new(TTL), SHORT / 4),
+            (Ttl::new(TTL), SHORT),
+            (Ttl::Forever, Duration::ZERO),
+        ] {
+            let (key, holder) = (Key::new("k").unwrap(), Holder::new("h").unwrap());
+            let end = now.after(SHORT);
+            let kept = Kept::new((key, Ticket::from_u128(1)), FencingToken(1), holder, ttl, Some(end));
+            let kept = Arc::new(kept.at_first(Ttl::new(SHORT)));
+            let mut renewals = Renewals::default();
+            let heard = now.after(passed);
+            let first = renewals.add(Arc::clone(&kept), heard).unwrap();
+            // Two thirds are left for it, however late the grant was heard.
+            let latest = now.after((SHORT / 3).max(passed));
+            assert!(first <= latest && first >= heard, "{:?} after the grant", first.since(now));
+            assert!(passed > SHORT / 4 || first >= now.after(SHORT / 4), "who releases soon saves it");
+            if passed == SHORT {
+                continue; // lost, and told
+            }
+            let batch = renewals.due(first, 1).batches.pop().unwrap();
+            assert_eq!(answer(&mut renewals, batch, confirmed(1), first), []);
+            // From then on by its full ttl.
+            let next = renewals.next_time();
+            assert_eq!(next.map(|next| next.since(now) > TTL / 4), ttl.duration().map(|_| true));
+            assert!(renewals.due(now.after(TTL / 5), 1).batches.is_empty());
+        }
     }
 
     #[test]
@@ -376,7 +410,7 @@ mod tests {
         let now = Moment::now();
         let (mut renewals, _leases) = some(1000, now);
         let short = lease(u128::MAX, TTL / 3 * 2, now);
-        renewals.add(Arc::clone(&short), false, now);
+        renewals.add(Arc::clone(&short), now);
         // All are late; the one with the shortest life is not the one with the smallest ticket, nor was it added first.
         let late = now.after(TTL / 2);
         let due = renewals.due(late, 3);
@@ -488,7 +522,7 @@ mod tests {
             let (what, which) = (dice >> 60, (dice >> 20) as usize % leases.len());
             let kept = &leases[which];
             match what {
-                0..4 => drop(renewals.add(Arc::clone(kept), what == 0, now)),
+                0..4 => drop(renewals.add(Arc::clone(kept), now)),
                 4 => drop(renewals.remove(kept.ticket)),
                 5 => drop(renewals.plan_anew(kept.ticket, now)),
                 6 => drop(renewals.all_due(Some(kept.ticket), now)),

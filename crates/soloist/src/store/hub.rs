@@ -223,7 +223,7 @@ mod tests {
     }
 
     fn granted() -> Wake {
-        Wake::Granted(Grant { token: FencingToken(7), from: 1, ttl: Ttl::Forever })
+        Wake::Granted(Grant { token: FencingToken(7), tokens: 1, from: 1, ttl: Ttl::Forever })
     }
 
     async fn told(slot: &Slot) -> Wake {

@@ -2,11 +2,9 @@
 //! another at each of these. Tokio's own are used as they are, and each call of them is one step.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 pub(crate) use shuttle::sync::{Mutex, MutexGuard, atomic};
-pub(crate) use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::futures::Notified;
 
 /// Another thread may go on here.
@@ -64,32 +62,12 @@ impl Notify {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Semaphore(Arc<tokio::sync::Semaphore>);
-
-impl Semaphore {
-    pub(crate) fn new(permits: usize) -> Self {
-        Semaphore(Arc::new(tokio::sync::Semaphore::new(permits)))
-    }
-
-    pub(crate) async fn acquire_owned(
-        self: Arc<Self>,
-    ) -> Result<OwnedSemaphorePermit, tokio::sync::AcquireError> {
-        Stepped::new(Arc::clone(&self.0).acquire_owned()).await
-    }
-}
-
 pub(crate) mod watch {
     use tokio::sync::watch;
     use tokio::sync::watch::Ref;
     use tokio::sync::watch::error::RecvError;
 
     use super::{Stepped, pass};
-
-    pub(crate) fn channel<T>(first: T) -> (Sender<T>, Receiver<T>) {
-        let (sender, receiver) = watch::channel(first);
-        (Sender(sender), Receiver(receiver))
-    }
 
     #[derive(Debug)]
     pub(crate) struct Sender<T>(watch::Sender<T>);
@@ -108,11 +86,6 @@ pub(crate) mod watch {
             pass();
             drop(self.0.send_replace(next));
         }
-
-        pub(crate) fn borrow(&self) -> Ref<'_, T> {
-            pass();
-            self.0.borrow()
-        }
     }
 
     #[derive(Debug)]
@@ -121,15 +94,6 @@ pub(crate) mod watch {
     impl<T> Receiver<T> {
         pub(crate) async fn wait_for(&mut self, is: impl FnMut(&T) -> bool) -> Result<Ref<'_, T>, RecvError> {
             Stepped::new(self.0.wait_for(is)).await
-        }
-
-        pub(crate) fn borrow_and_update(&mut self) -> Ref<'_, T> {
-            pass();
-            self.0.borrow_and_update()
-        }
-
-        pub(crate) async fn changed(&mut self) -> Result<(), RecvError> {
-            Stepped::new(self.0.changed()).await
         }
     }
 }

@@ -51,7 +51,7 @@ mod wire_faults;
 mod wire_pipe;
 
 pub use crate::random::Dice;
-pub use crate::store::local::points::armed::{KILL_POINTS, kill_at};
+pub use crate::store::local::points::armed::{KILL_POINTS, kill_at, system_calls};
 pub use crate::store::simulated::{Gate, Planted, SimulatedStore, Weather, World};
 pub use checker::{Checker, Invariant, Violation};
 pub use faulty_store::FaultyStore;

@@ -121,6 +121,12 @@ pub const TARGETS: &[Target] = &[
         covers: &["store/redis/answer.rs", "store/redis/mod.rs"],
     },
     Target {
+        name: "redis_reply",
+        run: redis::parse::reply,
+        seeds: redis::parse::reply_seeds,
+        covers: &["store/redis/reply.rs"],
+    },
+    Target {
         name: "redis_greeting",
         run: redis::parse::greeting,
         seeds: redis::parse::greeting_seeds,
@@ -334,7 +340,7 @@ fn payload(bytes: &[u8]) {
     for kind in [OutcomeKind::Value, OutcomeKind::Error] {
         let body = Body::Inline(bytes.clone());
         let outcome = Outcome { token: FencingToken(1), leader: leader.clone(), at: 1, until: 2, kind, body };
-        drop(value_of::<serde_json::Value>(key.clone(), outcome));
+        drop(value_of::<serde_json::Value>(&key, &outcome));
     }
 }
 

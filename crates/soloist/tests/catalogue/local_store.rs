@@ -151,8 +151,9 @@ async fn a_file_deleted_under_its_holder_ends_its_lease_and_tokens_still_grow() 
 #[tokio::test]
 async fn a_file_of_another_format_is_refused_and_left_as_it_is() {
     use std::os::unix::fs::FileExt;
+    const HEADS: [u64; 2] = [4032, 4096];
     // Another version writes into one of the two slots first.
-    for slots in [&[0_u64][..], &[1], &[0, 1]] {
+    for slots in [&[0_usize][..], &[1], &[0, 1]] {
         let folder = tempfile::tempdir().unwrap();
         let one = client(&url(folder.path()), "a").await;
         one.lock("k").await.unwrap().release().await.unwrap();
@@ -160,12 +161,12 @@ async fn a_file_of_another_format_is_refused_and_left_as_it_is() {
         let file = std::fs::OpenOptions::new().read(true).write(true).open(&shard).unwrap();
         for slot in slots {
             // The format's number stands behind the seven letters.
-            file.write_all_at(&[9], (slot << 30) + 7).unwrap();
+            file.write_all_at(&[9], HEADS[*slot] + 7).unwrap();
         }
         let read = || {
             let mut heads = [[0; 64]; 2];
-            file.read_exact_at(&mut heads[0], 0).unwrap();
-            file.read_exact_at(&mut heads[1], 1 << 30).unwrap();
+            file.read_exact_at(&mut heads[0], HEADS[0]).unwrap();
+            file.read_exact_at(&mut heads[1], HEADS[1]).unwrap();
             heads
         };
         let before = read();

@@ -4,6 +4,7 @@
 mod cancel;
 #[path = "../support/cluster.rs"]
 mod clusters;
+mod cohort;
 mod events;
 mod fleet;
 mod in_cluster;
@@ -56,6 +57,10 @@ on_every_store! {
         a_handed_over_lease_is_confirmed, bad_input_is_told_before_anything_is_sent,
         a_prefix_separates, list_and_inspect, a_wait_of_zero_tries, renew_changes_the_ttl,
         closing_frees_what_is_held_and_waited_for, a_full_line_is_refused_at_once;
+    cohort: one_at_a_time_and_tokens_grow, a_row_costs_the_store_one_grant, processes_take_turns,
+        who_goes_away_is_passed_over, an_asker_that_goes_away_leaves_its_place,
+        nobody_is_left_in_line_when_all_go_away, a_wait_ends_and_names_the_holder, a_lost_lease_ends_the_row,
+        an_id_is_its_holders_alone, a_detached_lease_leaves_its_cohort, closing_ends_a_cohort;
     once: all_hear_one_leader, a_value_is_kept_and_forgotten, without_keep_the_next_computes,
         errors_are_shared_with_all_who_wait, errors_are_retried_by_the_next, errors_are_kept_apart,
         a_dropped_leader_is_replaced, a_panicking_leader_is_replaced, falsy_and_marker_values_survive,

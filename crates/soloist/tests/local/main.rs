@@ -3,6 +3,7 @@
 
 mod asking;
 mod child;
+mod cost;
 mod crash;
 mod doomed;
 mod folder;

@@ -158,7 +158,8 @@ fn a_damaged_length_in_a_shard_file_costs_no_memory() {
     use std::os::unix::fs::FileExt;
     // The length of the table of the newest slot: the file has so many bytes, and nothing in them.
     for len in [(1_u64 << 30) - 64, 1 << 29, 1 << 24, 1 << 40, u64::MAX] {
-        let (error, most) = asked_of_damaged(|file| file.write_all_at(&len.to_le_bytes(), 16).unwrap());
+        let (error, most) =
+            asked_of_damaged(|file| file.write_all_at(&len.to_le_bytes(), 4032 + 16).unwrap());
         assert!(error.to_string().contains("is damaged"), "{error}");
         assert!(most < SOME, "{most} bytes for a length of {len}");
     }

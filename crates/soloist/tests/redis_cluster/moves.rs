@@ -174,6 +174,7 @@ async fn who_is_dead_when_a_slot_moves_costs_no_more_than_a_hand_over() {
         bound: false,
         seen: None,
         max_waiting: None,
+        tokens: 1,
     };
     soloist::Store::acquire(&*store, &request).await.unwrap();
     drop(store);

@@ -49,9 +49,11 @@ fn a_lease_without_expiry_is_released_though_its_confirmation_was_not_heard() {
         let two = Two::new();
         let lease = two.handed_over().await;
         // The confirmation is carried out, and its answer lost; the machine sleeps past the hand-over's short ttl.
-        tokio::time::sleep(MS(10)).await;
+        tokio::time::sleep(MS(1100)).await;
         time.suspend(MS(10_000));
         two.world.set_weather(Weather::default());
+        let holding = two.clients[0].inspect("k").await.unwrap().holding;
+        assert_eq!(holding.map(|now| now.deadline), Some(None), "it was carried out");
         two.world.set_down(true);
         assert!(lease.is_lost());
         drop(lease);

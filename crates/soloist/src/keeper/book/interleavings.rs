@@ -138,7 +138,10 @@ fn owns(book: &Book, done: &Ended, owner: u128) -> Vec<Arc<Kept>> {
             continue;
         }
         let kept = lease(ticket, any_ttl());
-        book.hold(&kept, one_of(4) == 0).expect("it is open");
+        book.hold(&kept).expect("it is open");
+        if one_of(4) == 0 {
+            book.all_due(None);
+        }
         match one_of(6) {
             0 => book.stop(ticket),
             1 => {
@@ -237,7 +240,7 @@ fn closes_in_between(book: &Book, done: &Ended, owner: u128) {
         }
         let kept = lease(ticket, TTLS[2]);
         let closed = book.is_closed();
-        if book.hold(&kept, false).is_err() {
+        if book.hold(&kept).is_err() {
             // As a place does when it is dropped.
             book.leave(request(ticket));
             block_on(book.flush()).expect("the keeper lives");
@@ -258,7 +261,7 @@ pub fn a_loss_finds_its_lease() {
     book.place(request(ticket)).expect("it is open");
     let losing = thread(move || told.told_lost(ticket, TOKEN, Loss::Gone));
     let kept = lease(ticket, TTLS[2]);
-    book.hold(&kept, false).expect("it is open");
+    book.hold(&kept).expect("it is open");
     block_on(kept.told_lost());
     ended([losing]);
     assert_eq!(kept.told_loss(), Some(Loss::Gone));
@@ -308,7 +311,7 @@ pub fn the_keeper_ends_after_its_work() {
         let owner = Arc::clone(&owner);
         thread(move || {
             let kept = lease(Ticket::from_u128(number), any_ttl());
-            owner.0.hold(&kept, false).expect("it is open");
+            owner.0.hold(&kept).expect("it is open");
             owner.0.release(&kept);
         })
     };

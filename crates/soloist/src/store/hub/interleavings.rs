@@ -14,7 +14,7 @@ use crate::protocol::{Grant, Ttl};
 const TICKET: Ticket = Ticket::from_u128(1);
 
 fn granted() -> Wake {
-    Wake::Granted(Grant { token: FencingToken(7), from: 1, ttl: Ttl::Forever })
+    Wake::Granted(Grant { token: FencingToken(7), tokens: 1, from: 1, ttl: Ttl::Forever })
 }
 
 fn tells(hub: &Arc<Hub>, wake: impl FnOnce() -> Wake + Send + 'static) -> Thread {

@@ -5,14 +5,17 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::delta::Delta;
+use super::points;
 use super::record::{Begun, Change, End, RECORD};
-use super::slot::{HEADER, Head, Read};
-use crate::protocol::Table;
+use super::slot::{HEADER, HEADS, Head, LARGEST, Place, Read, SMALL_END, SMALL_ROOM, head_at, other_format};
+use crate::name::Key;
+use crate::protocol::{Done, Micros, Table};
 
-/// Where the second slot begins; the file is sparse between.
-pub(super) const SLOT_OFFSET: u64 = 1 << 30;
-/// What each slot has on disk from the beginning, so that small tables never need more of a full disk.
-pub(super) const LEAST_ROOM: u64 = 4096;
+/// What a large table has on disk at the least.
+pub(super) const LEAST_ROOM: u64 = 8192;
+/// So much is read ahead of what is known: records that others have written since.
+const AHEAD: u64 = 512;
+const BOTH_HEADS: std::ops::Range<u64> = HEADS..HEADS + 2 * HEADER as u64;
 
 /// The state of a shard after its last step.
 #[derive(Debug)]
@@ -20,14 +23,24 @@ pub(super) struct Content {
     pub(super) table: Table,
     /// How many events this shard has told.
     pub(super) events: u64,
+    /// How often somebody has begun to listen for them.
+    pub(super) listeners: u64,
     pub(super) slot: u64,
+    /// Where the next record goes, counted from the table's beginning.
     pub(super) end: End,
-    /// What each slot has on disk.
+    /// What each slot has on disk for a large table.
     pub(super) room: u64,
-    /// Where the records of the slot begin.
-    pub(super) base: u64,
+    /// The number in the slot's head.
+    base: u64,
+    /// Where the records of the slot begin, counted from the table's beginning.
+    records: u64,
+    place: Place,
     /// The other slot was cut off: it is written anew by the next step.
     pub(super) cut: bool,
+    /// Before this time no result has to be dropped.
+    drops_from: Micros,
+    /// What was read last, kept for its memory.
+    window: Vec<u8>,
 }
 
 /// What was found in a file.
@@ -38,25 +51,43 @@ pub(super) enum Found {
     Damaged,
 }
 
-/// Where the records behind a table begin.
-pub(super) fn base_of(len: u64) -> u64 {
-    (HEADER as u64 + len).next_multiple_of(8)
+/// Where the records behind a table begin, counted from its beginning.
+pub(super) fn records_of(len: u64) -> u64 {
+    len.next_multiple_of(8)
 }
 
 impl Content {
     /// What the head of a slot whose table is this says.
     pub(super) fn new(table: Table, slot: u64, head: &Head) -> Self {
-        let base = base_of(head.len);
-        let end = End { at: base, seq: head.seq, sum: head.sum };
-        Content { table, events: head.events, slot, end, room: head.room, base, cut: false }
+        let records = records_of(head.len);
+        let drops_from = table.keys.values().filter_map(|state| state.done.as_ref()).map(Done::gone_at).min();
+        Content {
+            table,
+            events: head.events,
+            listeners: head.listeners,
+            slot,
+            end: End { at: records, seq: head.seq, sum: head.sum },
+            room: head.room,
+            base: head.seq,
+            records,
+            place: Place::of(slot, head.len),
+            cut: false,
+            drops_from: drops_from.unwrap_or(Micros::MAX),
+            window: Vec::new(),
+        }
     }
 
     /// Reads a file whose lock is held.
     pub(super) fn read(file: &File) -> io::Result<Found> {
-        let heads = [read_head(file, 0)?, read_head(file, 1)?];
+        let (mut begin, mut heads) = ([0; 8], [0; 2 * HEADER]);
+        read_up_to(file, &mut begin, 0)?;
+        if let Some(format) = other_format(&begin) {
+            return Ok(Found::OtherFormat(format));
+        }
+        let read = read_up_to(file, &mut heads, HEADS)?;
         let mut whole = Vec::new();
-        for (slot, read) in (0..).zip(heads) {
-            match read {
+        for (slot, head) in (0..).zip(heads[..read].chunks(HEADER)) {
+            match Head::read(head) {
                 Read::OtherFormat(format) => return Ok(Found::OtherFormat(format)),
                 Read::Head(head) => whole.push((slot, head)),
                 Read::Nothing => {}
@@ -68,7 +99,7 @@ impl Content {
             if let Some(mut content) = read_slot(file, slot, &head)? {
                 content.cut = cut;
                 // Invariant: from a slot that was left nobody goes on: steps would be forgotten.
-                return Ok(match content.play(file)? {
+                return Ok(match content.play(file, Ahead::default())? {
                     Played::End => Found::Content(Box::new(content)),
                     Played::Left | Played::Odd => Found::Damaged,
                 });
@@ -79,49 +110,98 @@ impl Content {
     }
 
     /// Whether this is the file's state, after carrying out what others have changed since. To be asked with the
-    /// lock held: everybody writes behind the end that this knows, or into the other slot.
+    /// lock held. One read says it: of both heads, and of what stands behind the last record that this knows.
     pub(super) fn is_new(&mut self, file: &File) -> io::Result<bool> {
-        let mut head = [0; RECORD];
-        let read = read_up_to(file, &mut head, self.place())?;
-        if Begun::read(&head[..read], &self.end).is_some() && self.play(file)? == Played::Odd {
-            return Ok(false);
-        }
-        Ok(match read_head(file, 1 - self.slot)? {
-            Read::Head(other) => other.seq <= self.end.seq,
-            // One that was cut off, of another format, or damaged.
-            Read::Nothing => self.cut,
-            Read::OtherFormat(_) => false,
-        })
+        let at = self.at();
+        let (from, to) = match (self.place.small, self.slot) {
+            (true, 0) => (at, BOTH_HEADS.end),
+            (true, _) => (BOTH_HEADS.start, SMALL_END.min(at + AHEAD)),
+            (false, _) => (BOTH_HEADS.start, BOTH_HEADS.end),
+        };
+        let mut bytes = std::mem::take(&mut self.window);
+        bytes.resize((to - from) as usize, 0);
+        let read = read_up_to(file, &mut bytes, from)?;
+        bytes.truncate(read);
+        let head = |slot| {
+            let at = (head_at(slot) - from) as usize;
+            Head::read(bytes.get(at..at + HEADER).unwrap_or_default())
+        };
+        // Invariant: everybody writes behind the end that this knows, or into the other slot, whose head is the newer
+        // one from then on.
+        let is_newest = matches!(head(self.slot), Read::Head(head) if head.seq == self.base)
+            && match head(1 - self.slot) {
+                Read::Head(other) => other.seq < self.base,
+                // One that was cut off, of another format, or damaged.
+                Read::Nothing => self.cut,
+                Read::OtherFormat(_) => false,
+            };
+        Ok(is_newest && self.play(file, Ahead { from, bytes })? == Played::End)
     }
 
     /// Where in the file the next record goes.
-    pub(super) fn place(&self) -> u64 {
-        self.slot * SLOT_OFFSET + self.end.at
+    pub(super) fn at(&self) -> u64 {
+        self.place.from + self.end.at
     }
 
-    /// Up to where records are written in this slot: so far that writing the table anew costs little beside
-    /// them, and reading them little beside the table.
+    /// Up to where records are written in this slot, counted from the table's beginning: so far that writing the table
+    /// anew costs little beside them, and reading them little beside the table.
     pub(super) fn limit(&self) -> u64 {
-        self.room.min(LEAST_ROOM.max(self.base.saturating_mul(3)))
+        match self.place.small {
+            true => SMALL_ROOM,
+            false => self.room.min(LEAST_ROOM.max(self.records.saturating_mul(3))),
+        }
+    }
+
+    /// A result was published that may be dropped at this time.
+    pub(super) fn drops_at(&mut self, done: &Done) {
+        self.drops_from = self.drops_from.min(done.gone_at());
+    }
+
+    /// Drops the results whose time has passed, of keys that nobody has touched since; any step on such a key
+    /// would do the same. Answers whose they were.
+    pub(super) fn drop_old_results(&mut self, now: Micros) -> Vec<(Key, Done)> {
+        let mut dropped = Vec::new();
+        if now < self.drops_from {
+            return dropped;
+        }
+        let mut next = Micros::MAX;
+        self.table.keys.retain(|key, state| {
+            if let Some(done) = state.done.take_if(|done| done.gone_at() <= now) {
+                dropped.push((key.clone(), done));
+            }
+            next = state.done.as_ref().map_or(next, |done| next.min(done.gone_at()));
+            !state.is_idle()
+        });
+        self.drops_from = next;
+        dropped
     }
 
     /// Carries out the records behind the end.
-    fn play(&mut self, file: &File) -> io::Result<Played> {
-        let mut ahead = Ahead { from: 0, bytes: Vec::new() };
+    fn play(&mut self, file: &File, mut ahead: Ahead) -> io::Result<Played> {
+        let played = self.play_from(file, &mut ahead);
+        self.window = ahead.bytes;
+        played
+    }
+
+    fn play_from(&mut self, file: &File, ahead: &mut Ahead) -> io::Result<Played> {
+        let room = if self.place.small { SMALL_ROOM } else { self.room };
         loop {
-            let most = self.room.saturating_sub(self.end.at);
-            let begun = Begun::read(ahead.get(file, self.place(), RECORD)?, &self.end);
+            let most = room.saturating_sub(self.end.at);
+            // Records end where their room does, and there what follows is none.
+            let begin = RECORD.min(most as usize);
+            let begun = Begun::read(ahead.get(file, self.at(), begin)?, &self.end);
             let Some((begun, size)) = begun.and_then(|begun| Some((begun, begun.size(most)?))) else {
                 return Ok(Played::End);
             };
-            match begun.whole(ahead.get(file, self.place(), size)?, &self.end) {
+            match begun.whole(ahead.get(file, self.at(), size)?, &self.end) {
                 None => return Ok(Played::End),
                 Some((Change::Left, _)) => return Ok(Played::Left),
                 Some((Change::Step(bytes), end)) => {
                     let Ok((delta, _)) = postcard::take_from_bytes::<Delta>(bytes) else {
                         return Ok(Played::Odd);
                     };
-                    (self.events, self.end) = (delta.events, end);
+                    (self.events, self.listeners, self.end) = (delta.events, delta.listeners, end);
+                    delta.results().for_each(|done| self.drops_at(done));
                     if delta.apply(&mut self.table).is_none() {
                         return Ok(Played::Odd);
                     }
@@ -141,6 +221,7 @@ enum Played {
 }
 
 /// A part of a file, read ahead.
+#[derive(Default)]
 struct Ahead {
     from: u64,
     bytes: Vec<u8>,
@@ -156,7 +237,7 @@ impl Ahead {
         let skip = match has(self) {
             Some(skip) => skip,
             None => {
-                self.bytes.resize(len.max(LEAST_ROOM as usize), 0);
+                self.bytes.resize(len.max(4096), 0);
                 let read = read_up_to(file, &mut self.bytes, at)?;
                 self.bytes.truncate(read);
                 self.from = at;
@@ -170,6 +251,7 @@ impl Ahead {
 fn read_up_to(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < bytes.len() {
+        points::system_call();
         match file.read_at(&mut bytes[filled..], at + filled as u64) {
             Ok(0) => break,
             Ok(more) => filled += more,
@@ -180,22 +262,17 @@ fn read_up_to(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
     Ok(filled)
 }
 
-fn read_head(file: &File, slot: u64) -> io::Result<Read> {
-    let mut head = [0; HEADER];
-    let filled = read_up_to(file, &mut head, slot * SLOT_OFFSET)?;
-    Ok(Head::read(&head[..filled]))
-}
-
 /// A slot's table; `None` if it is not whole.
 fn read_slot(file: &File, slot: u64, head: &Head) -> io::Result<Option<Content>> {
-    let size = (HEADER as u64).saturating_add(head.len);
+    let place = Place::of(slot, head.len);
+    let room = if place.small { SMALL_ROOM } else { head.room };
     // Invariant: nothing is allocated for a length that the file does not have.
-    let there = (slot * SLOT_OFFSET).saturating_add(size) <= file.metadata()?.len();
-    if head.room > SLOT_OFFSET || size > head.room || !there {
+    let there = place.from.saturating_add(head.len) <= file.metadata()?.len();
+    if head.room > LARGEST || head.len > room || !there {
         return Ok(None);
     }
     let mut bytes = vec![0; head.len as usize];
-    let read = read_up_to(file, &mut bytes, slot * SLOT_OFFSET + HEADER as u64)?;
+    let read = read_up_to(file, &mut bytes, place.from)?;
     if read < bytes.len() || !head.fits(&bytes) {
         return Ok(None);
     }

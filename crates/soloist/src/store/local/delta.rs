@@ -11,6 +11,8 @@ use crate::protocol::{Done, Held, KeyState, Move, Table, Waiter};
 pub(super) struct Delta {
     /// How many events the shard has told.
     pub(super) events: u64,
+    /// How often somebody has begun to listen for them.
+    pub(super) listeners: u64,
     last: u64,
     keys: Vec<(Key, Changed)>,
 }
@@ -42,6 +44,11 @@ impl Before {
         }
     }
 
+    /// Whether its lease was one of this session's that ends with it.
+    pub(super) fn is_held_by(&self, session: Session) -> bool {
+        self.holders.first().is_some_and(|held| held.bound && held.session == session)
+    }
+
     /// The result that it had.
     pub(super) fn done(&self) -> Option<&Done> {
         self.done.as_ref()
@@ -60,13 +67,22 @@ impl Before {
 
 impl Delta {
     /// Nothing yet, of a table that had given this token before the step.
-    pub(super) fn new(table: &Table, events: u64) -> Self {
-        Delta { events, last: table.last.0, keys: Vec::new() }
+    pub(super) fn new(table: &Table, events: u64, listeners: u64) -> Self {
+        Delta { events, listeners, last: table.last.0, keys: Vec::new() }
     }
 
-    /// Whether the step has changed nothing of a table that had given this token and told so many events.
-    pub(super) fn is_nothing(&self, last: FencingToken, events: u64) -> bool {
-        self.keys.is_empty() && self.last == last.0 && self.events == events
+    /// Whether the step has changed nothing of a table that had given this token, told so many events and had so many
+    /// listeners.
+    pub(super) fn is_nothing(&self, last: FencingToken, events: u64, listeners: u64) -> bool {
+        self.keys.is_empty() && (self.last, self.events, self.listeners) == (last.0, events, listeners)
+    }
+
+    /// The results that it brings.
+    pub(super) fn results(&self) -> impl Iterator<Item = &Done> {
+        self.keys.iter().filter_map(|(_, changed)| match changed {
+            Changed::To { done: Some(Some(done)), .. } => Some(done),
+            _ => None,
+        })
     }
 
     /// Adds what became of a key. `moves` are those of its line.

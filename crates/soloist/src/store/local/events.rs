@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
@@ -16,10 +15,6 @@ use crate::error::Result;
 use crate::event::Event;
 use crate::name::Session;
 use crate::store::{EventStream, Told};
-
-/// File times have the grain of a timer tick: a folder that was changed so recently may be changed again
-/// without showing it.
-const GRAIN: Duration = Duration::from_millis(100);
 
 /// An event on its way, numbered within its shard.
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,26 +53,22 @@ impl Gaps {
 
 /// Those who listen, as this session knows them.
 #[derive(Debug, Default)]
-pub(super) struct Subscribers(Mutex<Known>);
-
-#[derive(Debug, Default)]
-struct Known {
-    /// When the folder was last changed, if that was long enough ago to be relied on.
-    changed: Option<(i64, i64)>,
-    open: HashMap<String, OwnedFd>,
-}
+pub(super) struct Subscribers(Mutex<HashMap<String, OwnedFd>>);
 
 impl Subscribers {
-    /// Tells everybody who listens. `told` is how many events the shard had told before these.
-    pub(super) fn tell(&self, folder: &Folder, shard: u16, told: u64, events: Vec<Event>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.refresh(&folder.events);
-        if known.open.is_empty() {
+    /// Tells everybody who listens; `anew` looks first who that is. `told` is how many events the shard had told
+    /// before these.
+    pub(super) fn tell(&self, folder: &Folder, anew: bool, shard: u16, told: u64, events: Vec<Event>) {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if anew {
+            look(&mut open, &folder.events);
+        }
+        if open.is_empty() {
             return;
         }
         for (number, event) in (told + 1..).zip(events) {
             let record = Numbered { shard, number, event };
-            known.open.retain(|name, fd| {
+            open.retain(|name, fd| {
                 // A full FIFO leaves a gap in the numbers, and so the subscriber hears of it.
                 let gone = fifo::send(fd, &record) == Sent::Gone;
                 if gone {
@@ -89,30 +80,19 @@ impl Subscribers {
     }
 }
 
-impl Known {
-    fn refresh(&mut self, dir: &Dir) {
-        let Ok(stat) = rustix::fs::fstat(&dir.fd) else { return };
-        #[allow(clippy::unnecessary_cast)] // narrower on some systems
-        let changed = (stat.st_mtime as i64, stat.st_mtime_nsec as i64);
-        if self.changed == Some(changed) {
-            return;
+/// Looks who listens.
+fn look(open: &mut HashMap<String, OwnedFd>, dir: &Dir) {
+    let names = dir.names();
+    open.retain(|name, _| names.contains(name));
+    for name in names {
+        // A name that begins with a dot is not finished yet.
+        if name.starts_with('.') || open.contains_key(&name) {
+            continue;
         }
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-        let nanos = |(secs, nanos): (i64, i64)| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
-        let age = nanos((now.tv_sec as i64, now.tv_nsec as i64)) - nanos(changed);
-        self.changed = (age > GRAIN.as_nanos() as i128).then_some(changed);
-        let names = dir.names();
-        self.open.retain(|name, _| names.contains(name));
-        for name in names {
-            // A name that begins with a dot is not finished yet.
-            if name.starts_with('.') || self.open.contains_key(&name) {
-                continue;
-            }
-            match fifo::open(dir, &name) {
-                Ok(Some(fd)) => drop(self.open.insert(name, fd)),
-                Ok(None) => dir.remove(&name),
-                Err(error) => tracing::warn!(name, %error, "cannot tell this subscriber"),
-            }
+        match fifo::open(dir, &name) {
+            Ok(Some(fd)) => drop(open.insert(name, fd)),
+            Ok(None) => dir.remove(&name),
+            Err(error) => tracing::warn!(name, %error, "cannot tell this subscriber"),
         }
     }
 }
@@ -137,14 +117,14 @@ impl Subscription {
         if let Some(event) = self.gaps.behind_a_gap() {
             return Some(Told::Event(event));
         }
-        Some(match self.reader.next(&self.fifo).await.ok()? {
+        Some(match self.reader.next(&mut self.fifo).await.ok()? {
             Heard::Lossy => Told::Missed,
             Heard::Record(numbered) => self.gaps.told(numbered),
         })
     }
 }
 
-/// Begins to listen.
+/// Begins to listen. Others tell it once they [know](super::transaction::Core::begin_to_listen) of it.
 pub(super) fn subscribe(folder: &Arc<Folder>) -> Result<EventStream> {
     let name = Session::mint().to_string();
     let fifo = fifo::create(&folder.events, &name)?;

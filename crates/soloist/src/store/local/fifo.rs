@@ -5,12 +5,18 @@
 //! name is a random id. Every record is one write of less than PIPE_BUF bytes, so records never mix.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe;
 
 use super::folder::{Dir, FILE_MODE, failed};
@@ -65,11 +71,21 @@ fn make(dir: &Dir, name: &str) -> rustix::io::Result<()> {
 
 /// Opens a FIFO for writing; `None` if its reader is gone. Any other failure tells nothing about the reader.
 pub(super) fn open(dir: &Dir, name: &str) -> rustix::io::Result<Option<OwnedFd>> {
+    points::system_call();
     match dir.file(name, OFlags::WRONLY | OFlags::NONBLOCK) {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::NXIO | Errno::NOENT) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether the reader of an open FIFO has gone, by the word of the system.
+pub(super) fn is_gone(fd: impl AsFd) -> bool {
+    let mut polled = [PollFd::new(&fd, PollFlags::empty())];
+    points::system_call();
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let told = rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&now)));
+    told.is_ok() && polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 /// Writes one record.
@@ -81,6 +97,7 @@ pub(super) fn send(fd: impl AsFd, record: &impl Serialize) -> Sent {
         return Sent::Full;
     }
     bytes[..2].copy_from_slice(&(len as u16).to_le_bytes());
+    points::system_call();
     match rustix::io::retry_on_intr(|| rustix::io::write(fd.as_fd(), &bytes)) {
         Ok(_) => Sent::Yes,
         Err(Errno::PIPE) => Sent::Gone,
@@ -140,25 +157,38 @@ impl<T: DeserializeOwned> Reader<T> {
     }
 
     /// The next thing. Cancel safe: what was read stays until it is returned.
-    pub(super) async fn next(&mut self, fifo: &pipe::Receiver) -> io::Result<Heard<T>> {
+    pub(super) async fn next(&mut self, fifo: &mut pipe::Receiver) -> io::Result<Heard<T>> {
         loop {
             if let Some(heard) = self.heard.pop_front() {
                 return Ok(heard);
             }
-            fifo.readable().await?;
-            let mut chunk = [0; 16 * 1024];
-            match fifo.try_read(&mut chunk) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(len) => {
-                    self.take(&chunk[..len]);
-                    // A short read has emptied it: who reads each record as it comes never finds it full.
-                    if len < chunk.len() {
-                        self.emptied();
-                    }
+            // Not pending for any other reason than that the FIFO is empty.
+            tokio::task::unconstrained(poll_fn(|cx| self.poll_more(fifo, cx))).await?;
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    /// Reads some. A short read has emptied the FIFO, and then the runtime waits without another one.
+    fn poll_more(&mut self, fifo: &mut pipe::Receiver, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut chunk = [MaybeUninit::uninit(); 16 * 1024];
+        let mut chunk = ReadBuf::uninit(&mut chunk);
+        match Pin::new(fifo).poll_read(cx, &mut chunk) {
+            Poll::Ready(Ok(())) if chunk.filled().is_empty() => {
+                Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()))
+            }
+            Poll::Ready(Ok(())) => {
+                self.take(chunk.filled());
+                // Who reads each record as it comes never finds it full.
+                if chunk.remaining() > 0 {
+                    self.emptied();
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.emptied(),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                self.emptied();
+                if self.heard.is_empty() { Poll::Pending } else { Poll::Ready(Ok(())) }
             }
         }
     }
@@ -222,7 +252,7 @@ mod tests {
     async fn a_full_fifo_says_that_something_was_lost() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(Some(&dir.path().join("store"))).unwrap();
-        let fifo = create(&folder.sessions, "reader").unwrap();
+        let mut fifo = create(&folder.sessions, "reader").unwrap();
         let writer = open(&folder.sessions, "reader").unwrap().unwrap();
         for record in [1, 300, 1100] {
             let text = "x".repeat(record);
@@ -234,7 +264,7 @@ mod tests {
             let mut reader = Reader::<String>::new(&fifo);
             let (mut records, mut lossy) = (0, 0);
             while records < sent {
-                match reader.next(&fifo).await.unwrap() {
+                match reader.next(&mut fifo).await.unwrap() {
                     Heard::Record(heard) => {
                         assert_eq!(heard, text);
                         records += 1;

@@ -35,7 +35,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use tokio::net::unix::pipe;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
@@ -99,7 +98,8 @@ pub struct LocalStore {
 /// What ends with the session.
 #[derive(Debug)]
 struct Open {
-    fifo: Arc<pipe::Receiver>,
+    /// The reading end of the session's FIFO: the task that listens has it, too.
+    fifo: OwnedFd,
     tasks: Vec<JoinHandle<()>>,
     /// Dropped, it ends all streams of events.
     events: broadcast::Sender<()>,
@@ -134,10 +134,12 @@ impl LocalStore {
         let folder = Arc::new(Folder::open(options.path.as_deref())?);
         let clock = options.clock.map_or_else(|| folder.clock(), Ok)?;
         let session = Session::mint();
-        let fifo = Arc::new(fifo::create(&folder.sessions, &session.to_string())?);
+        let listens = fifo::create(&folder.sessions, &session.to_string())?;
+        let fifo = listens.as_fd().try_clone_to_owned();
+        let fifo = fifo.map_err(|error| failed(&folder.sessions.path, "held open", error))?;
         let hub = Arc::new(Hub::new());
         let core = Arc::new(Core::new(Arc::clone(&folder), clock, session, Arc::clone(&hub)));
-        let listening = runtime.spawn(peers::listen(Arc::clone(&fifo), Arc::clone(&hub)));
+        let listening = runtime.spawn(peers::listen(listens, Arc::clone(&hub)));
         let mut tasks = vec![listening];
         tasks.extend(sweep::begin(&core, &runtime));
         let watches = Watches::new(hub, runtime);
@@ -341,7 +343,10 @@ impl Store for LocalStore {
     async fn events(&self) -> Result<EventStream> {
         let mut open = self.open_part().as_ref().ok_or(Error::Closed)?.events.subscribe();
         let closed = async move { while open.recv().await.is_ok() {} };
-        Ok(events::subscribe(&self.core.folder)?.take_until(closed).boxed())
+        let told = events::subscribe(&self.core.folder)?;
+        // Invariant: its FIFO has its name before anybody is made to look.
+        self.core.begin_to_listen().await?;
+        Ok(told.take_until(closed).boxed())
     }
 
     async fn examine(&self, _: Duration) -> Result<Vec<Finding>> {

@@ -6,7 +6,7 @@ use super::events::{Gaps, Numbered};
 use super::fifo::{Heard, Reader};
 use super::peers::{Ending, Message};
 use super::record::{self, Begun, End, RECORD};
-use super::slot::{self, HEADER, Head, Read};
+use super::slot::{HEADER, Head, Read};
 use crate::event::{Event, EventKind};
 use crate::name::{FencingToken, Holder, Key, Session, Ticket};
 use crate::protocol::{
@@ -38,6 +38,7 @@ fn request(ticket: u128, want: Want, mode: Mode) -> Option<Request> {
         bound: true,
         seen: None,
         max_waiting: None,
+        tokens: 1,
     })
 }
 
@@ -71,13 +72,10 @@ fn encoded(table: &Table) -> Vec<u8> {
 }
 
 fn sealed(table: &[u8], seq: u64) -> Vec<u8> {
-    let mut bytes = vec![0; HEADER];
-    bytes.extend_from_slice(table);
-    slot::seal(&mut bytes, seq, 3, 4096);
-    bytes
+    [&Head::new(table, seq, (3, 2), 4096).bytes()[..], table].concat()
 }
 
-/// Whether a slot has a head and a whole table.
+/// Whether this is a head, and behind it its whole table.
 fn is_whole(bytes: &[u8]) -> Option<Head> {
     match Head::read(bytes) {
         Read::Head(head) if head.fits(bytes.get(HEADER..)?) => Some(head),
@@ -88,9 +86,9 @@ fn is_whole(bytes: &[u8]) -> Option<Head> {
 /// A slot as it may be found after a crash, or a record. What was changed is refused, never guessed.
 pub(crate) fn slot(bytes: &[u8]) {
     if let Some(head) = is_whole(bytes) {
-        let mut again = bytes.to_vec();
-        slot::seal(&mut again, head.seq, head.events, head.room);
-        assert_eq!(again, bytes, "what fits is what was sealed");
+        let table = &bytes[HEADER..];
+        let again = Head::new(table, head.seq, (head.events, head.listeners), head.room);
+        assert_eq!([&again.bytes()[..], table].concat(), bytes, "what fits is what was sealed");
     }
     // And of a good one, what this input says is changed.
     let good = sealed(&tables().last().map(encoded).unwrap_or_default(), 7);

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tokio::net::unix::pipe;
@@ -17,6 +17,8 @@ use crate::store::hub::Hub;
 
 /// How many dead sessions are remembered, so that a line of them costs one look each.
 const REMEMBERED: usize = 4096;
+/// How many FIFOs of others are held open: a hand-over between a few processes opens none.
+const HELD_OPEN: usize = 128;
 
 /// What one session tells another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,60 +64,91 @@ impl From<Ending> for Loss {
     }
 }
 
-/// Sessions that are known to be dead. Ids are never used again, so the dead stay dead.
+/// The other sessions, as this one has met them.
 #[derive(Debug, Default)]
-pub(super) struct Dead(Mutex<HashSet<Session>>);
+pub(super) struct Met(Mutex<Sessions>);
 
-impl Dead {
-    fn has(&self, session: Session) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&session)
-    }
+#[derive(Debug, Default)]
+struct Sessions {
+    /// Ids are never used again, so the dead stay dead.
+    dead: HashSet<Session>,
+    /// Their FIFOs, held open: to be asked for a sign of life, and written into.
+    open: HashMap<Session, Arc<OwnedFd>>,
+}
 
-    fn add(&self, session: Session) {
-        let mut dead = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if dead.len() >= REMEMBERED {
-            dead.clear();
-        }
-        dead.insert(session);
+impl Met {
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The other sessions, as one transaction sees them: each is looked up once.
+impl Sessions {
+    fn died(&mut self, session: Session) {
+        self.open.remove(&session);
+        if self.dead.len() >= REMEMBERED {
+            self.dead.clear();
+        }
+        self.dead.insert(session);
+    }
+
+    fn lives(&mut self, session: Session, fd: OwnedFd) {
+        if self.open.len() >= HELD_OPEN {
+            self.open.clear();
+        }
+        self.open.insert(session, Arc::new(fd));
+    }
+}
+
+/// The other sessions, as one transaction sees them: each is asked for one sign of life.
 #[derive(Debug)]
 pub(super) struct Peers<'a> {
     folder: &'a Folder,
     me: Session,
-    dead: &'a Dead,
-    open: RefCell<HashMap<Session, OwnedFd>>,
+    met: &'a Met,
+    alive: RefCell<Vec<Session>>,
 }
 
 impl<'a> Peers<'a> {
-    pub(super) fn new(folder: &'a Folder, me: Session, dead: &'a Dead) -> Self {
-        Peers { folder, me, dead, open: RefCell::default() }
+    pub(super) fn new(folder: &'a Folder, me: Session, met: &'a Met) -> Self {
+        Peers { folder, me, met, alive: RefCell::default() }
     }
 
     /// Whether a session has ended. Doubt is no proof: then it counts as alive.
     pub(super) fn gone(&self, session: Session) -> bool {
-        if session == self.me || self.open.borrow().contains_key(&session) {
+        if session == self.me || self.alive.borrow().contains(&session) {
             return false;
         }
-        if self.dead.has(session) {
+        let gone = self.ask(session);
+        if !gone {
+            self.alive.borrow_mut().push(session);
+        }
+        gone
+    }
+
+    fn ask(&self, session: Session) -> bool {
+        let mut met = self.met.sessions();
+        if met.dead.contains(&session) {
             return true;
         }
-        match fifo::open(&self.folder.sessions, &session.to_string()) {
-            Ok(Some(fd)) => {
-                self.open.borrow_mut().insert(session, fd);
-                false
-            }
-            Ok(None) => {
-                self.dead.add(session);
-                true
-            }
-            Err(error) => {
-                tracing::warn!(%session, %error, "cannot tell whether this session lives");
-                false
-            }
+        let gone = match met.open.get(&session) {
+            Some(fd) => fifo::is_gone(fd),
+            None => match fifo::open(&self.folder.sessions, &session.to_string()) {
+                Ok(Some(fd)) => {
+                    met.lives(session, fd);
+                    false
+                }
+                Ok(None) => true,
+                Err(error) => {
+                    tracing::warn!(%session, %error, "cannot tell whether this session lives");
+                    false
+                }
+            },
+        };
+        if gone {
+            met.died(session);
         }
+        gone
     }
 
     /// Tells another session. A full FIFO wakes its reader for everything anyway.
@@ -123,10 +156,11 @@ impl<'a> Peers<'a> {
         if self.gone(session) {
             return;
         }
-        if let Some(fd) = self.open.borrow().get(&session)
+        let fd = self.met.sessions().open.get(&session).map(Arc::clone);
+        if let Some(fd) = fd
             && fifo::send(fd, message) == Sent::Gone
         {
-            self.dead.add(session);
+            self.met.sessions().died(session);
         }
     }
 }
@@ -142,10 +176,10 @@ impl Liveness for Peers<'_> {
 }
 
 /// Delivers what other sessions say.
-pub(super) async fn listen(fifo: Arc<pipe::Receiver>, hub: Arc<Hub>) {
-    let mut reader = Reader::<Message>::new(&*fifo);
+pub(super) async fn listen(mut fifo: pipe::Receiver, hub: Arc<Hub>) {
+    let mut reader = Reader::<Message>::new(&fifo);
     loop {
-        match reader.next(&fifo).await {
+        match reader.next(&mut fifo).await {
             Ok(Heard::Record(Message::Look(ticket))) => hub.tell(ticket, Wake::Look),
             Ok(Heard::Record(Message::Lost(ticket, token, ending))) => {
                 hub.tell(ticket, Wake::Lost(token, ending.into()));

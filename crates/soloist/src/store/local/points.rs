@@ -10,11 +10,17 @@ pub(super) fn here(_: &'static str) {}
 #[inline(always)]
 pub(super) fn torn(_: &'static str, _: usize, _: impl FnOnce(usize)) {}
 
+/// A process makes a system call.
+#[cfg(not(feature = "testing"))]
+#[inline(always)]
+pub(super) fn system_call() {}
+
 #[cfg(feature = "testing")]
-pub(super) use armed::{here, torn};
+pub(super) use armed::{here, system_call, torn};
 
 #[cfg(feature = "testing")]
 pub(crate) mod armed {
+    use std::cell::Cell;
     use std::sync::Mutex;
 
     use rustix::process::{Signal, getpid, kill_process};
@@ -36,15 +42,37 @@ pub(crate) mod armed {
         "committed",
         "snapshot",
         "snapshot torn",
+        "snapshot written",
+        "head torn",
         "snapshot made",
+        "mark torn",
         "told",
         "unlocked",
+        "handed over",
         "result written",
         "result named",
         "result removed",
         "left",
         "session ended",
     ];
+
+    thread_local! {
+        static CALLS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// How many system calls this thread has made for steps of local stores: on shard files, and to ask for and tell
+    /// other sessions. What the runtime does to hear is not among them.
+    ///
+    /// ```
+    /// assert_eq!(soloist::testing::system_calls(), 0);
+    /// ```
+    pub fn system_calls() -> u64 {
+        CALLS.get()
+    }
+
+    pub(in crate::store::local) fn system_call() {
+        CALLS.set(CALLS.get() + 1);
+    }
 
     static ARMED: Mutex<Option<(&'static str, usize)>> = Mutex::new(None);
 

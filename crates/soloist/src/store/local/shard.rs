@@ -4,24 +4,28 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use rustix::fs::StatxFlags;
 use rustix::fs::{Access, AtFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 
-use super::content::{Content, Found, LEAST_ROOM, SLOT_OFFSET, base_of};
+use super::content::{Content, Found, LEAST_ROOM, records_of};
 use super::delta::Delta;
 use super::folder::{Folder, failed};
 use super::points;
 use super::record::{self, RECORD};
-use super::slot::{self, HEADER, Head};
+use super::slot::{Head, LARGEST, Place, SIGNATURE, SMALL_END, head_at};
+use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::name::Key;
 use crate::protocol::Table;
 
 /// How many shard files there are. Part of the file format.
 pub(super) const SHARDS: u16 = 256;
+/// How often it is looked whether a shard file was removed, to go on in the new one.
+const NAME_CHECK: Duration = Duration::from_millis(1);
 /// A buffer that has grown beyond this is not kept.
 const LARGE: usize = 64 << 10;
 
@@ -45,6 +49,10 @@ pub(super) struct Shard {
     path: PathBuf,
     file: Option<File>,
     content: Option<Box<Content>>,
+    /// When the file was last seen to have its name.
+    named: Option<Moment>,
+    /// How often somebody had begun to listen for events when this process last looked who does.
+    listeners: Option<u64>,
     /// A buffer to encode into.
     buffer: Vec<u8>,
 }
@@ -53,7 +61,12 @@ impl Shard {
     pub(super) fn new(number: u16, folder: &Folder) -> Self {
         let name = format!("{number:03x}");
         let path = folder.shards.path.join(&name);
-        Shard { name, path, file: None, content: None, buffer: Vec::new() }
+        Shard { name, path, file: None, content: None, named: None, listeners: None, buffer: Vec::new() }
+    }
+
+    /// Whether somebody has begun to listen for events since this was last asked. To be asked with the lock held.
+    pub(super) fn has_new_listeners(&mut self, listeners: u64) -> bool {
+        self.listeners.replace(listeners) != Some(listeners)
     }
 
     /// Whether nobody has used the keys of this shard yet.
@@ -64,7 +77,7 @@ impl Shard {
 
     fn file(&mut self, folder: &Folder) -> Result<&File> {
         if self.file.is_none() {
-            self.content = None;
+            (self.content, self.named, self.listeners) = (None, None, None);
             let file = match folder.shards.file(&self.name, OPEN) {
                 Err(Errno::NOENT) => {
                     self.create(folder)?;
@@ -81,21 +94,24 @@ impl Shard {
     /// looks as if it had been left already, so that nobody ever begins anew there.
     fn create(&self, folder: &Folder) -> Result<()> {
         let fail = |error| failed(&self.path, "made", error);
-        let (mut first, mut second) = (Vec::new(), Vec::new());
-        snapshot(&Table::default(), &mut first).map_err(fail)?;
-        second.clone_from(&first);
-        slot::seal(&mut first, 1, 0, LEAST_ROOM);
-        let head = slot::seal(&mut second, 0, 0, LEAST_ROOM);
-        let behind = Content::new(Table::default(), 1, &head).end;
-        second.resize(behind.at as usize, 0);
-        second.extend(record::left(&behind));
-        let (aside, file) = folder.shards.new_file()?;
-        for (bytes, at) in [(&mut first, 0), (&mut second, SLOT_OFFSET)] {
-            bytes.resize(LEAST_ROOM as usize, 0);
-            if let Err(error) = file.write_all_at(bytes, at) {
-                folder.shards.remove(&aside);
-                return Err(fail(error));
+        let mut table = Vec::new();
+        encode(&Table::default(), &mut table).map_err(fail)?;
+        let mut bytes = vec![0; SMALL_END as usize];
+        bytes[..8].copy_from_slice(&SIGNATURE);
+        let mut put = |at: u64, what: &[u8]| bytes[at as usize..][..what.len()].copy_from_slice(what);
+        for (slot, seq) in [(0, 1), (1, 0)] {
+            let head = Head::new(&table, seq, (0, 0), 0);
+            put(Place::of(slot, head.len).from, &table);
+            put(head_at(slot), &head.bytes());
+            if slot == 1 {
+                let behind = Content::new(Table::default(), slot, &head);
+                put(behind.at(), &record::left(&behind.end));
             }
+        }
+        let (aside, file) = folder.shards.new_file()?;
+        if let Err(error) = file.write_all_at(&bytes, 0) {
+            folder.shards.remove(&aside);
+            return Err(fail(error));
         }
         folder.shards.settle(&aside, &self.name)
     }
@@ -107,17 +123,25 @@ impl Shard {
             false => FlockOperation::NonBlockingLockExclusive,
         };
         loop {
-            let file = self.file(folder)?;
+            let (named, file) = (self.named, self.file(folder)?);
             points::here("shard opened");
+            points::system_call();
             match rustix::fs::flock(file, how) {
                 Ok(()) => {}
                 Err(Errno::INTR) => continue,
                 Err(Errno::WOULDBLOCK) => return Ok(false),
                 Err(error) => return Err(failed(&self.path, "locked", error)),
             }
-            // A file that was removed meanwhile is not the one that others lock.
             points::here("shard locked");
+            // A file that was removed is not the one that others lock. They had all been stopped before, so there is
+            // time to notice it.
+            let now = Moment::now();
+            if named.is_some_and(|named| now.since(named) < NAME_CHECK) {
+                return Ok(true);
+            }
+            points::system_call();
             if has_name(file).map_err(|error| failed(&self.path, "examined", error))? {
+                self.named = Some(now);
                 return Ok(true);
             }
             self.file = None;
@@ -126,6 +150,7 @@ impl Shard {
 
     /// Gives the lock back.
     pub(super) fn unlock(&mut self) {
+        points::system_call();
         if let Some(file) = &self.file
             && rustix::fs::flock(file, FlockOperation::Unlock).is_err()
         {
@@ -145,7 +170,14 @@ impl Shard {
         {
             return Ok(content);
         }
-        match Content::read(file).map_err(|error| failed(&self.path, "read", error))? {
+        // Who has read a whole table has not seen each of its changes.
+        self.listeners = None;
+        let found = Content::read(file).map_err(|error| failed(&self.path, "read", error))?;
+        if !matches!(found, Found::Content(_)) {
+            // It may be replaced by a good one at any time.
+            self.named = None;
+        }
+        match found {
             Found::Content(content) => {
                 if content.cut {
                     let file = self.path.display();
@@ -177,22 +209,20 @@ impl Shard {
     pub(super) fn commit(&mut self, mut content: Box<Content>, delta: &Delta) -> Result<()> {
         let file = self.file.as_ref().ok_or(Error::Closed)?;
         let io = |error| failed(&self.path, "written", error);
-        content.events = delta.events;
+        (content.events, content.listeners) = (delta.events, delta.listeners);
         self.buffer.clear();
         self.buffer.resize(RECORD, 0);
         encode(delta, &mut self.buffer).map_err(io)?;
         let end = record::seal(&mut self.buffer, &content.end);
         if !content.cut && end.at + RECORD as u64 <= content.limit() {
-            let at = content.place();
             points::here("commit");
-            points::torn("torn", self.buffer.len(), |some| drop(file.write_all_at(&self.buffer[..some], at)));
-            file.write_all_at(&self.buffer, at).map_err(io)?;
+            write(file, &self.buffer, content.at(), "torn").map_err(io)?;
             points::here("committed");
             content.end = end;
         } else {
             self.buffer.clear();
-            snapshot(&content.table, &mut self.buffer).map_err(io)?;
-            let head = write_whole(file, &content, &mut self.buffer).map_err(io)?;
+            encode(&content.table, &mut self.buffer).map_err(io)?;
+            let head = write_whole(file, &content, &self.buffer).map_err(io)?;
             *content = Content::new(std::mem::take(&mut content.table), 1 - content.slot, &head);
         }
         if self.buffer.capacity() > LARGE {
@@ -220,49 +250,57 @@ fn has_name(file: &File) -> io::Result<bool> {
     Ok(rustix::fs::fstat(file)?.st_nlink > 0)
 }
 
-/// Encodes a table, with room for a head.
-fn snapshot(table: &Table, bytes: &mut Vec<u8>) -> io::Result<()> {
-    bytes.resize(HEADER, 0);
-    encode(table, bytes)
-}
-
 fn encode(what: &impl serde::Serialize, bytes: &mut Vec<u8>) -> io::Result<()> {
     postcard::to_io(what, bytes).map(drop).map_err(io::Error::other)
 }
 
+fn write(file: &File, bytes: &[u8], at: u64, point: &'static str) -> io::Result<()> {
+    points::torn(point, bytes.len(), |some| drop(file.write_all_at(&bytes[..some], at)));
+    points::system_call();
+    file.write_all_at(bytes, at)
+}
+
 /// Writes an encoded table into the slot that is not the newest, with what `content` counts.
-fn write_whole(file: &File, content: &Content, bytes: &mut [u8]) -> io::Result<Head> {
-    let need = base_of((bytes.len() - HEADER) as u64) + RECORD as u64;
-    let wish = need.saturating_mul(2).next_power_of_two().clamp(LEAST_ROOM, SLOT_OFFSET);
-    let mut room = content.room;
-    if need > SLOT_OFFSET {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    if wish > room {
-        // Both slots get their room before either needs it: what grew can then always shrink again, also on a
-        // disk that is full by then.
-        match make_room(file, wish) {
-            Ok(()) => room = wish,
-            Err(error) if need > room => return Err(error),
-            Err(_) => {}
-        }
-    }
-    let head = slot::seal(bytes, content.end.seq + 1, content.events, room);
-    let at = (1 - content.slot) * SLOT_OFFSET;
+fn write_whole(file: &File, content: &Content, table: &[u8]) -> io::Result<Head> {
+    let (len, slot) = (table.len() as u64, 1 - content.slot);
+    let place = Place::of(slot, len);
+    let room = if place.small { content.room } else { large_room(file, content.room, len)? };
+    let head = Head::new(table, content.end.seq + 1, (content.events, content.listeners), room);
     points::here("snapshot");
-    points::torn("snapshot torn", bytes.len(), |some| drop(file.write_all_at(&bytes[..some], at)));
-    file.write_all_at(bytes, at)?;
+    write(file, table, place.from, "snapshot torn")?;
+    points::here("snapshot written");
+    write(file, &head.bytes(), head_at(slot), "head torn")?;
     points::here("snapshot made");
     // Where the slot that was left says so, damage to the new one is never taken for a write that was cut off.
     // Without it all goes on, too.
-    let _ = file.write_all_at(&record::left(&content.end), content.place());
+    let _ = write(file, &record::left(&content.end), content.at(), "mark torn");
     Ok(head)
+}
+
+/// What there is for each large table once one of this length is to be written.
+fn large_room(file: &File, room: u64, len: u64) -> io::Result<u64> {
+    let need = records_of(len) + RECORD as u64;
+    let wish = need.saturating_mul(2).next_power_of_two().clamp(LEAST_ROOM, LARGEST);
+    if need > LARGEST {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    if wish <= room {
+        return Ok(room);
+    }
+    // Both slots get their room before either needs it: what grew can then always shrink again, also on a
+    // disk that is full by then. A small table has its room from the beginning.
+    match make_room(file, wish) {
+        Ok(()) => Ok(wish),
+        Err(error) if need > room => Err(error),
+        Err(_) => Ok(room),
+    }
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn make_room(file: &File, room: u64) -> io::Result<()> {
     for slot in 0..2 {
-        match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), slot * SLOT_OFFSET, room) {
+        let from = Place::of(slot, u64::MAX).from;
+        match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), from, room) {
             // A file system that cannot promise room: then the write itself finds out.
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
             Err(error) => return Err(error.into()),

@@ -12,7 +12,7 @@ use super::content::Content;
 use super::delta::{Before, Delta};
 use super::events::Subscribers;
 use super::folder::{Folder, failed};
-use super::peers::{Dead, Message, Peers};
+use super::peers::{Message, Met, Peers};
 use super::points;
 use super::results;
 use super::shard::{SHARDS, Shard, shard_of};
@@ -34,7 +34,7 @@ pub(super) struct Core {
     pub(super) session: Session,
     pub(super) hub: Arc<Hub>,
     pub(super) closed: AtomicBool,
-    dead: Dead,
+    met: Met,
     subscribers: Subscribers,
     shards: Vec<Arc<Mutex<Shard>>>,
 }
@@ -46,13 +46,15 @@ pub(super) enum Touches {
     Nothing,
     /// These, all of the transaction's shard. Results whose time has passed go in any case.
     Keys(Vec<Key>),
+    /// None, but everybody is told that somebody listens for events from now on.
+    Listeners,
 }
 
 impl Core {
     pub(super) fn new(folder: Arc<Folder>, clock: StoreClock, session: Session, hub: Arc<Hub>) -> Self {
         let shards = (0..SHARDS).map(|number| Arc::new(Mutex::new(Shard::new(number, &folder)))).collect();
-        let (closed, dead, subscribers) = (AtomicBool::new(false), Dead::default(), Subscribers::default());
-        Core { folder, clock, session, hub, closed, dead, subscribers, shards }
+        let (closed, met, subscribers) = (AtomicBool::new(false), Met::default(), Subscribers::default());
+        Core { folder, clock, session, hub, closed, met, subscribers, shards }
     }
 
     /// Runs a verb on one key.
@@ -62,6 +64,15 @@ impl Core {
         verb: impl FnOnce(&mut Table, &mut Step<'_>) -> T + Send + 'static,
     ) -> Result<(T, Micros)> {
         self.transact(shard_of(key), Touches::Keys(vec![key.clone()]), verb).await
+    }
+
+    /// Tells everybody who uses the shards that somebody listens for events, who has a FIFO by now. Whoever uses a shard
+    /// for the first time looks by himself.
+    pub(super) async fn begin_to_listen(self: &Arc<Self>) -> Result<()> {
+        for shard in (0..SHARDS).filter(|shard| !self.is_missing(*shard)) {
+            self.transact(shard, Touches::Listeners, |_, _| ()).await?;
+        }
+        Ok(())
     }
 
     /// Whether no key of this shard was ever used.
@@ -78,7 +89,11 @@ impl Core {
         touches: Touches,
         verb: impl FnOnce(&mut Table, &mut Step<'_>) -> T + Send + 'static,
     ) -> Result<(T, Micros)> {
-        let mut shard = Arc::clone(&self.shards[usize::from(number)]).lock_owned().await;
+        let shard = &self.shards[usize::from(number)];
+        let mut shard = match Arc::clone(shard).try_lock_owned() {
+            Ok(shard) => shard,
+            Err(_) => Arc::clone(shard).lock_owned().await,
+        };
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::Closed);
         }
@@ -113,12 +128,16 @@ impl Core {
         touches: &Touches,
         verb: impl FnOnce(&mut Table, &mut Step<'_>) -> T,
     ) -> Result<(T, Micros)> {
-        let peers = Peers::new(&self.folder, self.session, &self.dead);
+        let peers = Peers::new(&self.folder, self.session, &self.met);
         let mut after = After::default();
         let locked = Locked(shard);
         let done = self.step(number, locked.0, touches, &peers, &mut after, verb);
         drop(locked);
         if done.is_ok() {
+            for (session, ticket) in after.handed {
+                self.tell_to_look(&peers, session, ticket);
+            }
+            points::here("handed over");
             for (session, ticket, token, loss) in after.lost {
                 if session == self.session {
                     self.hub.tell(ticket, Wake::Lost(token, loss));
@@ -146,21 +165,29 @@ impl Core {
         points::here("shard read");
         let now = self.clock.now();
         let mut step = Step::new(now, peers);
-        let keys = match touches {
+        let (last, told, heard) = (content.table.last, content.events, content.listeners);
+        let (keys, listeners) = match touches {
             Touches::Nothing => {
                 let answer = verb(&mut content.table, &mut step);
                 shard.keep(content);
                 return Ok((answer, now));
             }
-            Touches::Keys(keys) => keys,
+            Touches::Keys(keys) => (&keys[..], heard),
+            Touches::Listeners => (&[][..], heard + 1),
         };
-        let (last, told) = (content.table.last, content.events);
         let before: Vec<Before> = keys.iter().map(|key| Before::of(content.table.keys.get(key))).collect();
         let answer = verb(&mut content.table, &mut step);
         let mut looks = Vec::new();
         let mut events = Vec::new();
+        // Whoever is first in line watches a holder whose lease ends with its session: should this one end before it
+        // has told of the hand-over, the system tells. So that can wait until the lock is given back, and nobody is
+        // woken only to wait for it.
+        let watched = keys.len() == 1 && before.iter().any(|before| before.is_held_by(self.session));
         for effect in step.effects {
             match effect {
+                Effect::Wake(session, ticket, Wake::Granted(_)) if watched => {
+                    after.handed.push((session, ticket))
+                }
                 Effect::Wake(session, ticket, Wake::Lost(token, loss)) => {
                     after.lost.push((session, ticket, token, loss));
                 }
@@ -169,8 +196,8 @@ impl Core {
             }
         }
         // Of any key here: a key that nobody asks for again would keep its result for ever.
-        let dropped = drop_old_results(&mut content.table, now);
-        let mut delta = Delta::new(&content.table, told + events.len() as u64);
+        let dropped = content.drop_old_results(now);
+        let mut delta = Delta::new(&content.table, told + events.len() as u64, listeners);
         for (key, before) in keys.iter().zip(&before) {
             let state = content.table.keys.get(key);
             let moves: Vec<Move> = step.moves.extract_if(.., |step| step.key() == key).collect();
@@ -186,21 +213,24 @@ impl Core {
                 delta.drop_result(&content.table, key);
             }
         }
-        if delta.is_nothing(last, told) {
+        delta.results().for_each(|done| content.drops_at(done));
+        if delta.is_nothing(last, told, heard) {
             shard.keep(content);
             return Ok((answer, now));
         }
         let wake = |core: &Self| {
-            for (session, ticket) in looks {
-                if session == core.session {
-                    core.hub.tell(ticket, Wake::Look);
-                } else {
-                    peers.tell(session, &Message::Look(ticket));
-                }
-            }
+            looks.into_iter().for_each(|(session, ticket)| core.tell_to_look(peers, session, ticket))
         };
         self.commit(number, shard, content, &delta, events, wake)?;
         Ok((answer, now))
+    }
+
+    fn tell_to_look(&self, peers: &Peers<'_>, session: Session, ticket: Ticket) {
+        if session == self.session {
+            self.hub.tell(ticket, Wake::Look);
+        } else {
+            peers.tell(session, &Message::Look(ticket));
+        }
     }
 
     fn commit(
@@ -213,14 +243,15 @@ impl Core {
         wake: impl FnOnce(&Self),
     ) -> Result<()> {
         let told = content.events;
-        // A wake-up is only a hint to look, and whoever looks waits for this lock. So it is sent before the
-        // commit: a kill in between costs a look in vain, while one after the commit would leave a new
-        // holder that has not heard of it.
+        // A wake-up is only a hint to look, and whoever looks waits for this lock. So where nobody would notice the end
+        // of this process it is sent before the commit: a kill in between costs a look in vain, while one after the
+        // commit would leave a new holder that has not heard of it.
         wake(self);
         points::here("woken");
         shard.commit(content, delta)?;
         if !events.is_empty() {
-            self.subscribers.tell(&self.folder, number, told, events);
+            let anew = shard.has_new_listeners(delta.listeners);
+            self.subscribers.tell(&self.folder, anew, number, told, events);
             points::here("told");
         }
         Ok(())
@@ -239,6 +270,8 @@ impl Drop for Locked<'_> {
 /// What is done once a transaction is committed and its lock returned.
 #[derive(Debug, Default)]
 struct After {
+    /// Who holds a key now that this session has held.
+    handed: Vec<(Session, Ticket)>,
     lost: Vec<(Session, Ticket, FencingToken, Loss)>,
     unreferenced: Vec<Ticket>,
 }
@@ -253,17 +286,4 @@ pub(super) fn aside_of(body: &Body) -> Option<Ticket> {
         Body::Aside { id, .. } => Some(*id),
         Body::Inline(_) => None,
     }
-}
-
-/// Drops the results whose time has passed, of keys that nobody has touched since; any step on such a key
-/// would do the same. Answers whose they were.
-fn drop_old_results(table: &mut Table, now: Micros) -> Vec<(Key, Done)> {
-    let mut dropped = Vec::new();
-    table.keys.retain(|key, state| {
-        if let Some(done) = state.done.take_if(|done| done.gone_at() <= now) {
-            dropped.push((key.clone(), done));
-        }
-        !state.is_idle()
-    });
-    dropped
 }

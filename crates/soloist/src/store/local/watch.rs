@@ -14,6 +14,10 @@ use crate::name::{Session, Ticket};
 use crate::protocol::Wake;
 use crate::store::hub::Hub;
 
+/// How many sessions are watched at most for which nobody waits just now: in a line that few processes pass a key
+/// around, each stands behind the same ones time and again.
+const IDLE: usize = 128;
+
 /// The sessions that this one watches, and for which of its tickets. Dropping it ends all watches.
 #[derive(Debug)]
 pub(super) struct Watches {
@@ -125,9 +129,10 @@ impl Watches {
 impl State {
     fn unwatch(&mut self, ticket: Ticket) {
         let Some(session) = self.tickets.remove(&ticket) else { return };
+        let many = self.sessions.len() > IDLE;
         if let Some(watch) = self.sessions.get_mut(&session) {
             watch.tickets.remove(&ticket);
-            if watch.tickets.is_empty() {
+            if watch.tickets.is_empty() && (many || watch.task.is_finished()) {
                 self.sessions.remove(&session);
             }
         }

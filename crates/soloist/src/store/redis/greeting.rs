@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, RedisError, Value};
 
+use super::connection::Connection;
 use super::keys;
 use super::trouble::{Kind, No, Trouble};
 use crate::error::Error;
@@ -114,7 +114,7 @@ pub(super) const NO_CLUSTER: &str =
 
 /// Looks who answers. `HELLO` is there since Redis 6.0, and every user may ask it.
 pub(super) async fn greet(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     store: &str,
     expected: Expected,
 ) -> Result<(), Failed> {
@@ -165,7 +165,7 @@ pub(super) async fn greet(
 
 /// Whether the server takes a write, which one that is cut off from its replicas may not (`NOREPLICAS`): then
 /// another node may be the primary by now. What is deleted was never there, so nothing is changed.
-pub(super) async fn takes_writes(connection: &mut MultiplexedConnection, store: &str) -> Result<(), Failed> {
+pub(super) async fn takes_writes(connection: &mut Connection, store: &str) -> Result<(), Failed> {
     let deleted: Result<Value, _> = redis::cmd("DEL").arg(keys::NOTHING).query_async(connection).await;
     deleted.map(drop).map_err(|error| failed(&error, store))
 }

@@ -27,8 +27,20 @@ pub(super) struct KeyNames {
 
 impl KeyNames {
     pub(super) fn of(key: &Key, shard: u8) -> Self {
-        let name = |kind: char| format!("{PREFIX}{shard:02x}}}:{kind}:{key}");
-        KeyNames { fence: fence(shard), lease: name('l'), queue: name('q'), result: name('r') }
+        let digit = |four: u8| char::from_digit(four.into(), 16).unwrap_or_default();
+        let of_shard = |room: usize, kind: &str| {
+            let mut name = String::with_capacity(NAME_AT + room);
+            name.push_str(PREFIX);
+            name.extend([digit(shard >> 4), digit(shard & 15)]);
+            name.push_str(kind);
+            name
+        };
+        let name = |kind: &str| {
+            let mut name = of_shard(key.as_str().len(), kind);
+            name.push_str(key.as_str());
+            name
+        };
+        KeyNames { fence: of_shard(0, "}:f"), lease: name("}:l:"), queue: name("}:q:"), result: name("}:r:") }
     }
 
     /// The user's key in a name that a scan found.

@@ -4,13 +4,13 @@ use std::future::pending;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{Cmd, RedisResult, Value};
+use redis::{Cmd, Value};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::backoff::Backoff;
+use super::connection::Connection;
 use super::nodes::Nodes;
 use super::scripts::Verb;
 use super::seat::{Seat, State};
@@ -53,6 +53,13 @@ impl Answered {
 
 /// Adds a request's keys and arguments to a command; told whether an earlier try may have been carried out.
 pub(super) type Build<'a> = &'a (dyn Fn(&mut Cmd, bool) + Send + Sync);
+
+/// What is asked.
+#[derive(Clone, Copy)]
+enum What<'a> {
+    Verb(&'a Verb, Build<'a>),
+    Plain(&'a Cmd),
+}
 
 /// One try of a request.
 #[derive(Clone, Copy, Debug)]
@@ -100,59 +107,55 @@ impl Link {
     /// Runs a verb that must not be carried out once it was given up.
     pub(super) async fn call_in_time(&self, verb: &Verb, build: Build<'_>) -> Result<Answered> {
         let limit = self.seat.nodes().options.response_timeout;
-        self.repeat(limit, true, |connection, one| evaluate(connection, verb, build, one)).await
+        self.repeat(limit, true, What::Verb(verb, build)).await
     }
 
     /// Runs a verb that carries so many bytes.
     pub(super) async fn call_sized(&self, verb: &Verb, size: usize, build: Build<'_>) -> Result<Answered> {
         // A large result takes its time on a slow line: a second for each MiB.
         let limit = self.seat.nodes().options.response_timeout + Duration::from_secs((size >> 20) as u64);
-        self.repeat(limit, false, |connection, one| evaluate(connection, verb, build, one)).await
+        self.repeat(limit, false, What::Verb(verb, build)).await
     }
 
     /// Runs a plain command that only reads.
     pub(super) async fn command(&self, cmd: &Cmd) -> Result<Value> {
-        let run =
-            |mut connection: MultiplexedConnection, _| async move { cmd.query_async(&mut connection).await };
-        Ok(self.repeat(self.seat.nodes().options.response_timeout, false, run).await?.value)
+        Ok(self.repeat(self.seat.nodes().options.response_timeout, false, What::Plain(cmd)).await?.value)
     }
 
-    async fn repeat<F>(
-        &self,
-        limit: Duration,
-        in_time: bool,
-        run: impl Fn(MultiplexedConnection, Try) -> F,
-    ) -> Result<Answered>
-    where
-        F: Future<Output = RedisResult<Value>>,
-    {
-        let give_up = Instant::now() + self.seat.nodes().options.give_up;
+    async fn repeat(&self, limit: Duration, in_time: bool, what: What<'_>) -> Result<Answered> {
+        let began = Moment::now();
+        let give_up = began.after(self.seat.nodes().options.give_up);
         let mut backoff = Backoff::new();
         let mut unsure = None;
         if let Some(verbs) = &self.beside {
             self.keeper.get_or_init(|| tokio::spawn(keep_up_beside(self.seat.clone(), verbs.clone())));
         }
         loop {
-            let (generation, connection) = self.seat.up(give_up).await?;
+            let (generation, connection) = match self.seat.now() {
+                Some(up) => up,
+                // In a box, as all that only an outage needs: there may be very many who ask.
+                None => Box::pin(self.seat.up(Instant::now() + give_up.since(Moment::now()))).await?,
+            };
             let sent = Moment::now();
             let until = if in_time { self.clock.at(sent.after(limit)) } else { None };
             let one = Try { again: unsure.is_some(), until };
             // No answer in time, or a lost connection: unknown. Asking again with the same ticket is the
             // same request.
-            let error = match timeout(limit, run(connection, one)).await {
+            let mut answer = connection.ask(what.by_hash(one), limit).await;
+            if let Err(error) = &answer
+                && Trouble::is_no_script(error)
+            {
+                answer = Box::pin(connection.ask(what.by_source(one), limit)).await;
+            }
+            let error = match answer {
                 // It was answered by a server that was not the primary any more: the next one may not know of it.
-                Ok(Ok(_)) if self.seat.is_deposed(generation) => {
+                Ok(_) if self.seat.is_deposed(generation) => {
                     let why = "it was answered by an old primary".to_owned();
                     unsure = Some(why.clone());
                     self.seat.unavailable(why)
                 }
-                Ok(Ok(value)) => return Ok(Answered { value, sent, unsure, clock: None }),
-                Err(_) => {
-                    let why = format!("no answer within {limit:?}");
-                    unsure = Some(why.clone());
-                    self.seat.lost(generation, self.seat.unavailable(why))
-                }
-                Ok(Err(error)) => match Trouble::of(&error) {
+                Ok(value) => return Ok(Answered { value, sent, unsure, clock: None }),
+                Err(error) => match Trouble::of(&error) {
                     Trouble::Lost(why) => {
                         unsure = Some(why.clone());
                         self.seat.lost(generation, self.seat.unavailable(why))
@@ -180,10 +183,10 @@ impl Link {
                     }
                 },
             };
-            if Instant::now() >= give_up {
+            if Moment::now() >= give_up {
                 return Err(error);
             }
-            backoff.pause().await;
+            Box::pin(backoff.pause()).await;
         }
     }
 
@@ -209,30 +212,33 @@ impl Drop for Link {
     }
 }
 
-/// Runs a script by its hash, and by its source where the server does not know it.
-async fn evaluate(
-    mut connection: MultiplexedConnection,
-    verb: &Verb,
-    build: Build<'_>,
-    one: Try,
-) -> RedisResult<Value> {
-    let mut cmd = verb.by_hash();
-    build(&mut cmd, one.again);
-    verb.until(&mut cmd, one.until);
-    match cmd.query_async(&mut connection).await {
-        Err(error) if Trouble::of(&error) == Trouble::NoScript => {
-            let mut cmd = verb.by_source();
-            build(&mut cmd, one.again);
-            verb.until(&mut cmd, one.until);
-            cmd.query_async(&mut connection).await
+impl What<'_> {
+    /// A script by its hash.
+    fn by_hash(self, one: Try) -> Cmd {
+        self.command(one, Verb::by_hash)
+    }
+
+    /// A script by its source, where the server does not know it.
+    fn by_source(self, one: Try) -> Cmd {
+        self.command(one, Verb::by_source)
+    }
+
+    fn command(self, one: Try, begin: fn(&Verb) -> Cmd) -> Cmd {
+        match self {
+            What::Plain(cmd) => cmd.clone(),
+            What::Verb(verb, build) => {
+                let mut cmd = begin(verb);
+                build(&mut cmd, one.again);
+                verb.until(&mut cmd, one.until);
+                cmd
+            }
         }
-        answer => answer,
     }
 }
 
 /// Reads the clock of a server that has just been connected to, so that already the first request has a bound. Where
 /// it cannot be read, that has none, and whoever asks next finds out what is wrong.
-async fn look_at(clock: &ServerClock, mut connection: MultiplexedConnection, limit: Duration) {
+async fn look_at(clock: &ServerClock, mut connection: Connection, limit: Duration) {
     let (sent, time) = (Moment::now(), redis::cmd("TIME"));
     if !clock.is_servers() {
         return;

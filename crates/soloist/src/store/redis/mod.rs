@@ -8,6 +8,7 @@ mod at;
 mod backoff;
 pub mod bridge;
 pub(crate) mod cluster;
+mod connection;
 pub(crate) mod examine;
 mod greeting;
 mod keys;
@@ -20,7 +21,9 @@ mod options;
 mod pack;
 #[cfg(feature = "testing")]
 pub(crate) mod parse;
+mod pipeline;
 mod replicas;
+mod reply;
 mod scripts;
 mod seat;
 pub(crate) mod sentinel;

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client};
+use redis::Client;
 use tokio::time::{sleep, timeout};
 
 use super::backoff::Backoff;
+use super::connection::Connection;
 use super::greeting::{self, Expected, Failed};
 use super::options::RedisOptions;
 use super::sentinel::{self, Named, Sentinels};
@@ -37,7 +37,7 @@ pub(super) enum Finder {
 }
 
 /// A connection for the verbs, and at which node it is.
-pub(super) type Found = (usize, MultiplexedConnection);
+pub(super) type Found = (usize, Connection);
 
 impl Nodes {
     pub(super) fn new(store: Arc<str>, finder: Finder, options: RedisOptions) -> Self {
@@ -165,7 +165,7 @@ impl Nodes {
     }
 
     /// Opens a connection and looks who answers.
-    async fn open(&self, client: &Client) -> Result<MultiplexedConnection, Failed> {
+    async fn open(&self, client: &Client) -> Result<Connection, Failed> {
         self.in_time(async {
             let mut connection = self.connect(client).await?;
             self.greet(&mut connection).await?;
@@ -175,16 +175,13 @@ impl Nodes {
     }
 
     /// Opens a connection to a node, whatever it is.
-    pub(super) async fn dial(&self, node: usize) -> Result<MultiplexedConnection, Failed> {
+    pub(super) async fn dial(&self, node: usize) -> Result<Connection, Failed> {
         let client = self.client(node)?;
         self.in_time(self.connect(&client)).await
     }
 
-    async fn connect(&self, client: &Client) -> Result<MultiplexedConnection, Failed> {
-        // The limits are ours: a reply that is late must not be taken for the next one's.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let connected = client.get_multiplexed_async_connection_with_config(&config).await;
-        connected.map_err(|error| greeting::failed(&error, &self.store))
+    async fn connect(&self, client: &Client) -> Result<Connection, Failed> {
+        Connection::open(client).await.map_err(|error| greeting::failed(&error, &self.store))
     }
 
     async fn in_time<T>(&self, opening: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
@@ -192,7 +189,7 @@ impl Nodes {
         timeout(limit, opening).await.unwrap_or_else(|_| Err(greeting::silent(limit, &self.store)))
     }
 
-    async fn greet(&self, connection: &mut MultiplexedConnection) -> Result<(), Failed> {
+    async fn greet(&self, connection: &mut Connection) -> Result<(), Failed> {
         greeting::greet(connection, &self.store, Expected::Server).await?;
         if self.several() {
             greeting::takes_writes(connection, &self.store).await?;
@@ -203,7 +200,7 @@ impl Nodes {
     /// Asks now and then whether this node still is the primary, for a waiter that sends nothing hears of no
     /// failover. Returns why it is not. A late answer is no answer here: a large result may be on its way in
     /// front of it, and silence is noticed by the verbs and by the connection that hears.
-    pub(super) async fn deposed(&self, node: usize, connection: MultiplexedConnection) -> String {
+    pub(super) async fn deposed(&self, node: usize, connection: Connection) -> String {
         match &self.finder {
             Finder::Hosts(_) => self.unfit(node, connection).await,
             // The old primary may go on for long as one, and believe it.
@@ -215,7 +212,7 @@ impl Nodes {
         }
     }
 
-    async fn unfit(&self, node: usize, mut connection: MultiplexedConnection) -> String {
+    async fn unfit(&self, node: usize, mut connection: Connection) -> String {
         loop {
             sleep(self.options.health_check).await;
             if let Err(failed) = self.greet(&mut connection).await {

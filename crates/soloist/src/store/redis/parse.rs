@@ -4,6 +4,7 @@ use redis::Value;
 
 use super::keys::KeyNames;
 use super::pack::{self, Message};
+use super::reply::Replies;
 use super::{address, answer, greeting, keys, trouble};
 use crate::clock::Moment;
 use crate::name::{Holder, Key, Note, Session, Ticket};
@@ -41,6 +42,7 @@ fn asked(number: u8) -> Option<(Request, Session)> {
         bound: number.is_multiple_of(5),
         seen: None,
         max_waiting: Some(u64::from(number)),
+        tokens: number,
     };
     Some((request, Session::from_u128(8)))
 }
@@ -230,6 +232,46 @@ pub(crate) fn answer_seeds() -> Vec<Vec<u8>> {
         number(2),
     ];
     answers.iter().map(of_tree).collect()
+}
+
+/// The bytes of replies: the same however they are cut, and what the client library reads in them.
+pub(crate) fn reply(bytes: &[u8]) {
+    let (mut at_once, mut bit_by_bit) = (Replies::default(), Replies::default());
+    let (mut from, mut seen) = (0, 0);
+    while let Ok((Some(reply), read)) = at_once.next(&bytes[from..]) {
+        let end = from + read;
+        let mut cut = Ok((None, 0));
+        while seen < end && matches!(cut, Ok((None, _))) {
+            seen += 1;
+            cut = bit_by_bit.next(&bytes[from..seen]);
+            from += cut.as_ref().map_or(0, |(_, read)| *read);
+        }
+        assert_eq!((from, seen), (end, end), "no reply ends before it is whole, or after");
+        if is_plain(&reply) {
+            assert_eq!(redis::parse_redis_value(&bytes[end - read..end]).ok().as_ref(), Some(&reply));
+        }
+        assert_eq!(cut, Ok((Some(reply), cut.as_ref().map_or(0, |(_, read)| *read))));
+    }
+}
+
+/// Whether all of it is as servers answer scripts.
+fn is_plain(value: &Value) -> bool {
+    match value {
+        Value::Nil | Value::Int(_) | Value::BulkString(_) | Value::SimpleString(_) | Value::Okay => true,
+        Value::Array(parts) => parts.iter().all(is_plain),
+        _ => false,
+    }
+}
+
+pub(crate) fn reply_seeds() -> Vec<Vec<u8>> {
+    [
+        "*4\r\n:1\r\n:1763600000000000\r\n:1763600000000001\r\n:-1\r\n",
+        "*2\r\n:1\r\n*2\r\n$3\r\nabc\r\n*-1\r\n+OK\r\n-NOSCRIPT none\r\n$-1\r\n",
+        ">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\nhi\r\n:7\r\n",
+        "%1\r\n$5\r\nproto\r\n:3\r\n_\r\n#t\r\n,1.5\r\n(12\r\n=6\r\ntxt:hi\r\n!5\r\nERR x\r\n~1\r\n+a\r\n",
+    ]
+    .map(|seed| seed.as_bytes().to_vec())
+    .into()
 }
 
 /// What a server says of itself.

@@ -10,12 +10,12 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisResult, Value};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::backoff::Backoff;
+use super::connection::Connection;
 use super::options::RedisOptions;
 use super::scripts::Verb;
 use super::trouble::{Kind, No, Trouble};
@@ -34,7 +34,7 @@ pub(super) struct Replicas {
     mark: Verb,
     room: Semaphore,
     /// Those that wait for nothing now, and which connection of the verbs they were made beside.
-    idle: Mutex<Vec<(Spot, MultiplexedConnection)>>,
+    idle: Mutex<Vec<(Spot, Connection)>>,
 }
 
 /// Whose lease is to be at how many replicas.
@@ -58,7 +58,7 @@ impl Replicas {
         Replicas { mark, room: Semaphore::new(CONNECTIONS), idle: Mutex::default() }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<(Spot, MultiplexedConnection)>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<(Spot, Connection)>> {
         // Nothing panics while it is held, and it is whole at every step.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -128,7 +128,7 @@ impl Replicas {
         &self,
         options: &RedisOptions,
         wanted: &Wanted<'_>,
-        mut connection: MultiplexedConnection,
+        mut connection: Connection,
     ) -> Result<Option<u32>, Failed> {
         let silent = |limit| Failed::Away(format!("no answer within {limit:?}"));
         let (limit, wait) = (options.response_timeout, options.replicas_timeout);
@@ -144,7 +144,7 @@ impl Replicas {
         counted.map_err(|_| silent(limit))?.map_err(|error| failed(&error)).map(Some)
     }
 
-    async fn mark(&self, wanted: &Wanted<'_>, connection: &mut MultiplexedConnection) -> RedisResult<Value> {
+    async fn mark(&self, wanted: &Wanted<'_>, connection: &mut Connection) -> RedisResult<Value> {
         let build = |mut cmd: Cmd| {
             cmd.arg(1).arg(wanted.lease).arg(wanted.ticket.as_u128().to_be_bytes().as_slice());
             cmd

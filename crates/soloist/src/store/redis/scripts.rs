@@ -3,7 +3,7 @@
 use redis::{Cmd, Script};
 
 use super::pack;
-use crate::protocol::{HANDOVER_TTL, Micros, RESULT_GRACE};
+use crate::protocol::{HANDOVER_TTL, Micros, RESULT_GRACE, TOKENS_AHEAD};
 
 /// The clock by which the scripts decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +33,8 @@ impl Verb {
     fn new(clock: &str, (guard, cluster): (Option<Micros>, bool), lua: &str) -> Self {
         let guard = guard.map_or("false".into(), |longest| longest.to_string());
         let times = format!(
-            "local HANDOVER_TTL, RESULT_GRACE, MOVE_GRACE = {HANDOVER_TTL}, {RESULT_GRACE}, {MOVE_GRACE}\n\
-             local GUARD, CLUSTER = {guard}, {cluster}\n"
+            "local HANDOVER_TTL, RESULT_GRACE, TOKENS_AHEAD = {HANDOVER_TTL}, {RESULT_GRACE}, {TOKENS_AHEAD}\n\
+             local MOVE_GRACE, GUARD, CLUSTER = {MOVE_GRACE}, {guard}, {cluster}\n"
         );
         let source = [clock, &times, include_str!("lua/prelude.lua"), lua].concat();
         Verb { hash: Script::new(&source).get_hash().into(), source, bounded: true }
@@ -54,8 +54,9 @@ impl Verb {
 
     /// The command that runs it by its hash.
     pub(super) fn by_hash(&self) -> Cmd {
-        let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(&self.hash);
+        // Room for what most verbs say, so that it does not grow bit by bit.
+        let mut cmd = Cmd::with_capacity(16, 512);
+        cmd.arg("EVALSHA").arg(&self.hash);
         cmd
     }
 

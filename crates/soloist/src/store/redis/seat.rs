@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use redis::aio::MultiplexedConnection;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::connection::Connection;
 use super::nodes::{Found, Nodes};
 use crate::error::{Error, Result};
 use crate::observe;
@@ -19,7 +19,7 @@ pub(super) enum State {
     Up {
         generation: u64,
         node: usize,
-        connection: MultiplexedConnection,
+        connection: Connection,
     },
     /// Why; `told` when waiting for it would not help.
     Down {
@@ -79,8 +79,16 @@ impl Seat {
         self.state.subscribe()
     }
 
+    /// The connection, if it is up.
+    pub(super) fn now(&self) -> Option<(u64, Connection)> {
+        match &*self.state.borrow() {
+            State::Up { generation, connection, .. } => Some((*generation, connection.clone())),
+            _ => None,
+        }
+    }
+
     /// The connection, once it is up.
-    pub(super) async fn up(&self, give_up: Instant) -> Result<(u64, MultiplexedConnection)> {
+    pub(super) async fn up(&self, give_up: Instant) -> Result<(u64, Connection)> {
         let mut states = self.state.subscribe();
         let settled = states.wait_for(|state| !matches!(state, State::Down { told: false, .. }));
         let settled = timeout_at(give_up, settled).await.map(|state| {

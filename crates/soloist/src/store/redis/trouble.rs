@@ -67,6 +67,11 @@ const WORDS: [(&str, Kind, &str); 16] = [
 ];
 
 impl Trouble {
+    /// Whether the server does not know the script.
+    pub(super) fn is_no_script(error: &RedisError) -> bool {
+        error.code() == Some("NOSCRIPT")
+    }
+
     pub(super) fn of(error: &RedisError) -> Self {
         let why = words(error);
         let code = error.code().unwrap_or_default();
@@ -74,7 +79,7 @@ impl Trouble {
         let says = |word: &str| {
             code == word || why.starts_with(&format!("{word} ")) || why.contains(&format!("-{word} "))
         };
-        if code == "NOSCRIPT" {
+        if Self::is_no_script(error) {
             return Trouble::NoScript;
         }
         let number = |text: &str| text.split_whitespace().next().and_then(|word| word.parse().ok());

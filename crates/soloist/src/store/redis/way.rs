@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use super::at::At;
 use super::cluster::{Hearing, Routes, What, Within};
+use super::connection::Connection;
 use super::examine;
 use super::greeting::Failed;
 use super::link::{Answered, Build, Link};
@@ -175,7 +175,7 @@ impl Way {
     }
 
     /// Another connection to the same server.
-    pub(super) async fn dial(&self, spot: &Spot) -> Result<MultiplexedConnection, Failed> {
+    pub(super) async fn dial(&self, spot: &Spot) -> Result<Connection, Failed> {
         match (self, &spot.at) {
             (Way::Cluster(routes), Some(at)) => routes.dial(at).await,
             (Way::One(link), _) => link.seat().nodes().dial(spot.node).await,

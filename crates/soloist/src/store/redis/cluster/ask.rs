@@ -1,21 +1,17 @@
 //! One question to one node: who has which slots?
 
 use redis::Value;
-use redis::aio::MultiplexedConnection;
 
 use super::map::{self, Map};
 use crate::store::redis::at::At;
+use crate::store::redis::connection::Connection;
 use crate::store::redis::greeting::{self, Failed};
 use crate::store::redis::trouble::{Kind, No, Trouble};
 
 pub(super) const RIGHTS: &str = "a cluster needs some rights more: ACL SETUSER name +cluster|slots +cluster|nodes +asking \
      +ssubscribe +sunsubscribe +spublish";
 /// Asks a node.
-pub(super) async fn ask(
-    mut connection: MultiplexedConnection,
-    asked: &At,
-    store: &str,
-) -> Result<Map, Failed> {
+pub(super) async fn ask(mut connection: Connection, asked: &At, store: &str) -> Result<Map, Failed> {
     let mut nodes = redis::cmd("CLUSTER");
     nodes.arg("NODES");
     let mut slots = redis::cmd("CLUSTER");

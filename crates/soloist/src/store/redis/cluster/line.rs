@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client};
+use redis::Client;
 use tokio::time::{Instant, timeout};
 
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::observe;
 use crate::store::redis::at::At;
+use crate::store::redis::connection::Connection;
 use crate::store::redis::greeting::{self, Expected, Failed};
 use crate::store::redis::options::RedisOptions;
 use crate::store::redis::server_clock::ServerClock;
@@ -32,7 +32,7 @@ pub(super) struct Line {
 
 struct State {
     /// The connection, and its number: no two of a process have the same one.
-    up: Option<(u64, MultiplexedConnection)>,
+    up: Option<(u64, Connection)>,
     opened: bool,
     closed: bool,
     /// Why it could not be opened, and when that was.
@@ -60,14 +60,14 @@ impl Line {
     }
 
     /// The connection, if it is open.
-    pub(super) fn now(&self) -> Option<(u64, MultiplexedConnection)> {
+    pub(super) fn now(&self) -> Option<(u64, Connection)> {
         self.state().up.clone()
     }
 
     /// The connection, opened if it is not.
     ///
     /// Cancel safe: whoever waits for the same goes on with it.
-    pub(super) async fn up(&self) -> Result<(u64, MultiplexedConnection), Failed> {
+    pub(super) async fn up(&self) -> Result<(u64, Connection), Failed> {
         let began = Instant::now();
         if let Some(up) = self.now() {
             return Ok(up);
@@ -90,10 +90,7 @@ impl Line {
         self.opened(opened.map_err(|failed| failed.at(&self.at.to_string()).away()))
     }
 
-    fn opened(
-        &self,
-        opened: Result<MultiplexedConnection, Failed>,
-    ) -> Result<(u64, MultiplexedConnection), Failed> {
+    fn opened(&self, opened: Result<Connection, Failed>) -> Result<(u64, Connection), Failed> {
         let mut state = self.state();
         match opened {
             Ok(_) if state.closed => Err(Failed { error: Error::Closed, kind: Kind::Never }),
@@ -114,7 +111,7 @@ impl Line {
     }
 
     /// Opens a connection and looks who answers.
-    async fn open(&self) -> Result<MultiplexedConnection, Failed> {
+    async fn open(&self) -> Result<Connection, Failed> {
         let mut connection = self.dial().await?;
         greeting::greet(&mut connection, &self.store, Expected::ClusterNode).await?;
         let (sent, time) = (Moment::now(), redis::cmd("TIME"));
@@ -128,11 +125,8 @@ impl Line {
     }
 
     /// Opens a connection, whoever answers.
-    pub(super) async fn dial(&self) -> Result<MultiplexedConnection, Failed> {
-        // The limits are ours: a reply that is late must not be taken for the next one's.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let connected = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        connected.map_err(|error| greeting::failed(&error, &self.store))
+    pub(super) async fn dial(&self) -> Result<Connection, Failed> {
+        Connection::open(&self.client).await.map_err(|error| greeting::failed(&error, &self.store))
     }
 
     /// Drops a connection. One that owes a reply is never used again.

@@ -22,8 +22,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client};
+use redis::Client;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -31,6 +30,7 @@ use self::line::Line;
 use self::map::Map;
 use self::url::Seeds;
 use super::at::At;
+use super::connection::Connection;
 use super::greeting::{self, Failed};
 use super::nodes::Nodes;
 use super::options::RedisOptions;
@@ -131,7 +131,7 @@ impl Cluster {
     /// for which failure of a node of the URL no other is asked.
     async fn find(
         &self,
-        open: &[(Arc<At>, MultiplexedConnection)],
+        open: &[(Arc<At>, Connection)],
         ends: impl Fn(&Failed) -> bool,
     ) -> Result<(), Failed> {
         let (map, limit) = (self.map(), self.options.connect_timeout);
@@ -189,10 +189,8 @@ impl Cluster {
         }
     }
 
-    async fn dial(&self, at: &At) -> Result<MultiplexedConnection, Failed> {
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let connected = self.client(at)?.get_multiplexed_async_connection_with_config(&config).await;
-        connected.map_err(|error| greeting::failed(&error, &self.store))
+    async fn dial(&self, at: &At) -> Result<Connection, Failed> {
+        Connection::open(&self.client(at)?).await.map_err(|error| greeting::failed(&error, &self.store))
     }
 
     /// Invariant: no answer leads back to what is known to be over, as while the nodes that know better are cut off. Not

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Arg, Cmd, RedisResult, Value};
 use tokio::time::{Instant, timeout};
 
@@ -18,6 +17,7 @@ use crate::finding::Finding;
 use crate::protocol::Micros;
 use crate::store::redis::at::At;
 use crate::store::redis::backoff::Backoff;
+use crate::store::redis::connection::Connection;
 use crate::store::redis::examine;
 use crate::store::redis::greeting::{self, Failed};
 use crate::store::redis::link::{Answered, Build};
@@ -91,7 +91,7 @@ impl Routes {
     }
 
     /// Those that are open.
-    pub(super) fn open_now(&self) -> Vec<(Arc<At>, MultiplexedConnection)> {
+    pub(super) fn open_now(&self) -> Vec<(Arc<At>, Connection)> {
         let lines = self.lines();
         lines.values().filter_map(|line| Some((Arc::clone(&line.at), line.now()?.1))).collect()
     }
@@ -265,7 +265,7 @@ impl Routes {
     }
 
     /// Another connection to a node.
-    pub(in crate::store::redis) async fn dial(&self, at: &At) -> Result<MultiplexedConnection, Failed> {
+    pub(in crate::store::redis) async fn dial(&self, at: &At) -> Result<Connection, Failed> {
         let limit = self.cluster.options.connect_timeout;
         let dialled = timeout(limit, self.cluster.dial(at)).await;
         dialled.unwrap_or_else(|_| Err(greeting::silent(limit, &self.cluster.store)))
@@ -316,7 +316,7 @@ enum Tried {
 }
 
 /// Runs it; a script by its hash, and by its source where the server does not know it.
-async fn run(connection: MultiplexedConnection, shard: u8, what: What<'_>, one: Try) -> RedisResult<Value> {
+async fn run(connection: Connection, shard: u8, what: What<'_>, one: Try) -> RedisResult<Value> {
     let asking = one.asking;
     match query(connection.clone(), &command(shard, what, &one, Verb::by_hash), asking).await {
         Err(error) if Trouble::of(&error) == Trouble::NoScript => {
@@ -326,7 +326,7 @@ async fn run(connection: MultiplexedConnection, shard: u8, what: What<'_>, one: 
     }
 }
 
-async fn query(mut connection: MultiplexedConnection, cmd: &Cmd, asking: bool) -> RedisResult<Value> {
+async fn query(mut connection: Connection, cmd: &Cmd, asking: bool) -> RedisResult<Value> {
     if !asking {
         return cmd.query_async(&mut connection).await;
     }

@@ -9,11 +9,11 @@ mod service;
 
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, Value};
 use tokio::time::timeout;
 
 use self::info::{Info, SETTINGS};
+use super::connection::Connection;
 use super::nodes::Nodes;
 use super::seat::Seat;
 use crate::clock::Moment;
@@ -87,7 +87,7 @@ pub(super) async fn at_connect(seat: &Seat) {
 
 /// A connection, and how long an answer may take.
 struct Asked {
-    connection: MultiplexedConnection,
+    connection: Connection,
     limit: Duration,
 }
 

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use redis::aio::{MultiplexedConnection, PubSub};
+use redis::aio::PubSub;
 use redis::{Client, Cmd, RedisResult, Value};
 use tokio::time::timeout;
 
 use crate::finding::{Finding, Level};
 use crate::name::Ticket;
+use crate::store::redis::connection::Connection;
 use crate::store::redis::keys;
 use crate::store::redis::scripts::Verb;
 
@@ -73,11 +74,7 @@ impl Missing {
 }
 
 /// Tries everything, each thing for so long at most.
-pub(super) async fn missing(
-    client: &Client,
-    connection: &mut MultiplexedConnection,
-    limit: Duration,
-) -> Missing {
+pub(super) async fn missing(client: &Client, connection: &mut Connection, limit: Duration) -> Missing {
     let mut missing = Missing::default();
     let script = Verb::alone(include_str!("try.lua"));
     let scratch = format!("soloist:1:{{00}}:doctor:{}", Ticket::mint());
