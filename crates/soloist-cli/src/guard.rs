@@ -1,29 +1,33 @@
 //! The guard: a second process that ends the command's whole process group when the wrapper is killed with
 //! -9, or frozen for longer than its lease lives, so that nothing works on without its lock.
 //!
-//! It reads a pipe whose other end only the wrapper holds: the group to watch, how long the lease still
-//! lives after each renewal, and a farewell when all is over. The end of the pipe without a farewell means
-//! that the wrapper is dead; a lease that ends without a word means that it is frozen. Its stdout is the
-//! local store's liveness descriptor: the lease lives until the group is gone, and ends at once then.
+//! It is a fork of the wrapper, from before that has any other thread: a program that is executed anew takes most of a
+//! millisecond. It listens to a socket whose other end only the wrapper holds: the group to watch, how long the lease
+//! still lives after each renewal, and a farewell when all is over. The end of the socket without a farewell means that
+//! the wrapper is dead; a lease that ends without a word means that it is frozen. It is also sent the local store's
+//! liveness descriptor: the lease lives until the group is gone, and ends at once then.
 
 use std::fs::File;
-use std::io::{self, PipeWriter, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode, Stdio};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
 use rustix::process::{Pid, Signal};
 use soloist::Moment;
 
 use crate::group;
 use crate::sys;
 
-/// The hidden subcommand.
-pub(crate) const NAME: &str = "__guard";
-
+/// One byte, and with it a descriptor: the lease lives as long as any process has it open.
+const LIVENESS: u8 = b'D';
 /// Five bytes: the group.
 const GROUP: u8 = b'G';
 /// Nine bytes: how many milliseconds the lease still lives; `u64::MAX` is for ever.
@@ -44,41 +48,42 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The wrapper's end.
 pub(crate) struct Guard {
     pub(crate) pid: Pid,
-    pipe: PipeWriter,
+    socket: UnixStream,
 }
 
 impl Guard {
-    /// Starts the guard; before the command, which then never runs unguarded.
-    pub(crate) fn start(liveness: Option<OwnedFd>, grace: Duration) -> io::Result<Self> {
-        let (reader, pipe) = io::pipe()?;
+    /// Starts the guard, which has nothing to guard yet. To be called while this process has no other thread.
+    pub(crate) fn start(grace: Duration) -> io::Result<Self> {
+        let (socket, heard) = UnixStream::pair()?;
+        let Some(pid) = sys::fork()? else {
+            drop(socket);
+            watch(heard, grace);
+            sys::end();
+        };
         // A guard that is frozen must not freeze the wrapper.
-        rustix::io::ioctl_fionbio(&pipe, true)?;
-        let proc = std::path::PathBuf::from("/proc/self/exe");
-        // By way of /proc it is this very program, even if another was installed in its place meanwhile.
-        let exe = if proc.exists() { proc } else { std::env::current_exe()? };
-        let child = Command::new(exe)
-            .arg0("soloist")
-            .arg(NAME)
-            .arg(grace.as_millis().to_string())
-            .stdin(reader)
-            .stdout(liveness.map_or_else(Stdio::null, Stdio::from))
-            .stderr(Stdio::null())
-            // Not hit by what the terminal sends to the wrapper's group. Keeps no folder busy.
-            .process_group(0)
-            .current_dir("/")
-            .spawn()?;
-        let pid = pid_of(child.id()).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Guard { pid, pipe })
+        socket.set_nonblocking(true)?;
+        Ok(Guard { pid, socket })
+    }
+
+    /// Has the guard keep the lease alive. Invariant: before the command starts, so that no command of a dead wrapper runs
+    /// on without its lease.
+    pub(crate) fn keep_alive(&self, liveness: Option<OwnedFd>) -> io::Result<()> {
+        let Some(liveness) = liveness else { return Ok(()) };
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let (mut with, liveness) = (SendAncillaryBuffer::new(&mut space), [liveness.as_fd()]);
+        with.push(SendAncillaryMessage::ScmRights(&liveness));
+        sendmsg(&self.socket, &[IoSlice::new(&[LIVENESS])], &mut with, SendFlags::empty())?;
+        Ok(())
     }
 
     /// What the child itself does before it becomes the command: the guard knows it before it can do
     /// anything. Only system calls.
     pub(crate) fn introduction(&self) -> io::Result<impl FnMut() -> io::Result<()> + Send + Sync + 'static> {
-        let pipe = self.pipe.try_clone()?;
+        let socket = self.socket.try_clone()?;
         Ok(move || {
             let pid = rustix::process::getpid().as_raw_nonzero().get().to_ne_bytes();
             let message = [GROUP, pid[0], pid[1], pid[2], pid[3]];
-            rustix::io::write(pipe.as_fd(), &message).map(drop).map_err(io::Error::from)
+            rustix::io::write(socket.as_fd(), &message).map(drop).map_err(io::Error::from)
         })
     }
 
@@ -102,7 +107,7 @@ impl Guard {
 
     fn say(&mut self, message: &[u8]) {
         // Fails if the guard is dead already. So short a message is written whole or not at all.
-        let _ = self.pipe.write_all(message);
+        let _ = self.socket.write_all(message);
     }
 }
 
@@ -111,17 +116,14 @@ pub(crate) fn pid_of(id: u32) -> Option<Pid> {
 }
 
 /// The guard's own main.
-pub(crate) fn watch() -> ExitCode {
+fn watch(mut socket: UnixStream, grace: Duration) {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::TSTP] {
         sys::ignore(signal);
     }
-    let grace =
-        std::env::args().nth(2).and_then(|ms| ms.parse().ok()).map_or(PATIENCE, Duration::from_millis);
-    let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
-    let Ok(mut pipe) = stdin else { return ExitCode::FAILURE };
-    let (mut group, mut lease_ends) = (None, None);
+    apart();
+    let (mut group, mut lease_ends, mut alive) = (None, None, None);
     loop {
-        if !speaks_by(&pipe, lease_ends) {
+        if !speaks_by(&socket, lease_ends) {
             // The wrapper is frozen, and its lease is somebody else's, or soon will be.
             lease_ends = None;
             if let Some(group) = group {
@@ -129,35 +131,61 @@ pub(crate) fn watch() -> ExitCode {
             }
             continue;
         }
-        let (mut kind, mut pid, mut left) = ([0], [0; 4], [0; 8]);
-        match pipe.read_exact(&mut kind).map(|()| kind[0]) {
-            Ok(FAREWELL) => return ExitCode::SUCCESS,
+        let (mut pid, mut left) = ([0; 4], [0; 8]);
+        match hear(&socket, &mut alive) {
+            Ok(Some(FAREWELL)) => return,
+            Ok(Some(LIVENESS)) => {}
             // Invariant: a wrapper that is frozen while it ends the group has not ended it.
-            Ok(ENDING) => lease_ends = Some(Moment::now().after(grace + PATIENCE)),
-            Ok(GROUP) if pipe.read_exact(&mut pid).is_ok() => group = Pid::from_raw(i32::from_ne_bytes(pid)),
-            Ok(LEASE) if pipe.read_exact(&mut left).is_ok() => {
+            Ok(Some(ENDING)) => lease_ends = Some(Moment::now().after(grace + PATIENCE)),
+            Ok(Some(GROUP)) if socket.read_exact(&mut pid).is_ok() => {
+                group = Pid::from_raw(i32::from_ne_bytes(pid));
+            }
+            Ok(Some(LEASE)) if socket.read_exact(&mut left).is_ok() => {
                 let left = Some(u64::from_ne_bytes(left)).filter(|left| *left != u64::MAX);
                 lease_ends = left.map(|left| Moment::now().after(Duration::from_millis(left) + SLACK));
             }
-            Ok(_) => return ExitCode::FAILURE,
+            Err(Errno::INTR) => {}
             // The wrapper is dead.
-            Err(_) => break,
+            Ok(_) | Err(_) => break,
         }
     }
     if let Some(group) = group {
         kill(group);
     }
-    ExitCode::SUCCESS
+}
+
+/// Not hit by what the terminal sends to the wrapper's group. Keeps no folder busy, and nobody's stdin and output open.
+fn apart() {
+    let _ = rustix::process::setpgid(None, None);
+    let _ = rustix::process::chdir("/");
+    if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdin(&null);
+        let _ = rustix::stdio::dup2_stdout(&null);
+        let _ = rustix::stdio::dup2_stderr(&null);
+    }
+}
+
+/// The next word of the wrapper; `None` if it is dead. A descriptor that comes with it goes to `alive`.
+fn hear(socket: &UnixStream, alive: &mut Option<OwnedFd>) -> rustix::io::Result<Option<u8>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let (mut with, mut word) = (RecvAncillaryBuffer::new(&mut space), [0]);
+    let heard = recvmsg(socket, &mut [IoSliceMut::new(&mut word)], &mut with, RecvFlags::empty())?;
+    for message in with.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            *alive = fds.last();
+        }
+    }
+    Ok((heard.bytes > 0).then_some(word[0]))
 }
 
 /// Waits until the wrapper says something or is dead, or until `end`: then the answer is `false`.
-fn speaks_by(pipe: &File, end: Option<Moment>) -> bool {
+fn speaks_by(socket: &UnixStream, end: Option<Moment>) -> bool {
     loop {
         let left = end.map(|end| end.since(Moment::now()));
         // In short pieces: no timer counts the time that the machine sleeps.
         let piece = left.unwrap_or(LOOK).min(LOOK);
         let piece = Timespec { tv_sec: piece.as_secs().cast_signed(), tv_nsec: piece.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&piece).filter(|_| end.is_some())) {
+        match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&piece).filter(|_| end.is_some())) {
             // What was said in time counts, also when it is heard late.
             Ok(0) if left.is_some_and(|left| left.is_zero()) => return false,
             Ok(0) | Err(Errno::INTR) => {}

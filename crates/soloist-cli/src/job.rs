@@ -45,7 +45,8 @@ impl Job {
     pub(crate) fn start(
         client: &Client,
         lease: &Lease,
-        (command, grace): (&[OsString], Duration),
+        guard: Guard,
+        command: &[OsString],
         prepare: impl FnOnce(&mut Command),
     ) -> Outcome<(Self, Child)> {
         let own = |what: &str| {
@@ -56,7 +57,7 @@ impl Job {
             return Err(Failure::own("there is no command to run"));
         };
         adopt_orphans();
-        let guard = Guard::start(client.liveness()?, grace).map_err(own("the guard cannot be started"))?;
+        guard.keep_alive(client.liveness()?).map_err(own("the guard cannot be reached"))?;
         let terminal = Terminal::ours();
         let mut command = Command::new(program);
         command

@@ -30,16 +30,14 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 use soloist::Client;
 
-use crate::args::{Cli, Verb};
+use crate::args::{Cli, OnceArgs, RunArgs, Verb};
 use crate::failure::{Failure, Outcome};
+use crate::guard::Guard;
 
 /// How long the end waits for what is still to be released. A lease then ends by its ttl.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|arg| arg == guard::NAME) {
-        return guard::watch();
-    }
     let code = begin().unwrap_or_else(|failure| {
         talk::failure(&failure);
         failure.code
@@ -56,20 +54,27 @@ fn begin() -> Outcome {
     // What the library warns of is among its findings.
     let is_doctor = matches!(cli.verb, Verb::Doctor(_));
     talk::begin(cli.global.quiet, cli.global.verbose, is_doctor);
-    // The main thread runs the command's own flow: it spawns the child and outlives it. One worker keeps the
-    // leases, whatever the main thread does.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+    let guard = match &cli.verb {
+        Verb::Run(RunArgs { grace, .. }) | Verb::Once(OnceArgs { grace, .. }) => {
+            // Before any thread is started.
+            let guard = Guard::start(*grace);
+            Some(guard.map_err(|error| Failure::own(format!("the guard cannot be started: {error}")))?)
+        }
+        _ => None,
+    };
+    // The main thread runs the command's own flow: it spawns the child and outlives it. The library keeps the leases on a
+    // thread of its own, whatever the main thread does.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::own(format!("the runtime cannot be started: {error}")))?;
-    let outcome = runtime.block_on(perform(cli));
+    let outcome = runtime.block_on(perform(cli, guard));
     // A thread may still be writing to a reader that does not read.
     runtime.shutdown_background();
     outcome
 }
 
-async fn perform(cli: Cli) -> Outcome {
+async fn perform(cli: Cli, guard: Option<Guard>) -> Outcome {
     let prefix = cli.global.prefix.unwrap_or_default();
     let builder = || Client::builder().prefix(&prefix);
     let (url, json) = (cli.global.store.unwrap_or_default(), cli.global.json);
@@ -81,17 +86,18 @@ async fn perform(cli: Cli) -> Outcome {
         builder = builder.max_result(recording::longest(once.max_output));
     }
     let client = builder.connect(&url).await?;
-    let outcome = match cli.verb {
-        Verb::Run(args) => run::run(&client, args).await,
-        Verb::Once(args) => once::once(&client, args).await,
-        Verb::Lock(args) => lease_verbs::lock(&client, args, json).await,
-        Verb::Renew(args) => lease_verbs::renew(&client, args, json).await,
-        Verb::Unlock(args) => lease_verbs::unlock(&client, args, json).await,
-        Verb::Show(args) => look::show(&client, args, json).await,
-        Verb::Ls(args) => look::ls(&client, args, json).await,
-        Verb::Watch(args) => look::watch(&client, args, json).await,
-        Verb::Forget(args) => look::forget(&client, args, json).await,
-        Verb::Doctor(_) => Ok(0), // has its own way, above
+    let outcome = match (cli.verb, guard) {
+        (Verb::Run(args), Some(guard)) => run::run(&client, guard, args).await,
+        (Verb::Once(args), Some(guard)) => once::once(&client, guard, args).await,
+        (Verb::Lock(args), _) => lease_verbs::lock(&client, args, json).await,
+        (Verb::Renew(args), _) => lease_verbs::renew(&client, args, json).await,
+        (Verb::Unlock(args), _) => lease_verbs::unlock(&client, args, json).await,
+        (Verb::Show(args), _) => look::show(&client, args, json).await,
+        (Verb::Ls(args), _) => look::ls(&client, args, json).await,
+        (Verb::Watch(args), _) => look::watch(&client, args, json).await,
+        (Verb::Forget(args), _) => look::forget(&client, args, json).await,
+        (Verb::Doctor(_), _) => Ok(0), // has its own way, above
+        (Verb::Run(_) | Verb::Once(_), None) => Err(Failure::own("there is no guard")),
     };
     close(client).await;
     outcome

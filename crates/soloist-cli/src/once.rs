@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::args::{OnError, OnceArgs};
 use crate::failure::{Failure, Outcome};
+use crate::guard::Guard;
 use crate::job::Job;
 use crate::nested;
 use crate::pump::{self, Pipes};
@@ -22,7 +23,7 @@ use crate::units::human;
 /// How often a person is told who runs the command.
 const REFRESH: Duration = Duration::from_secs(1);
 
-pub(crate) async fn once(client: &Client, args: OnceArgs) -> Outcome {
+pub(crate) async fn once(client: &Client, guard: Guard, args: OnceArgs) -> Outcome {
     let mut signals = Signals::listen()?;
     let mut asking = client.once(&args.key);
     if let Some(ttl) = args.ttl {
@@ -49,7 +50,7 @@ pub(crate) async fn once(client: &Client, args: OnceArgs) -> Outcome {
         never = nested::warn(client, &args.key) => match never {},
     };
     match joined? {
-        Flight::Leader(leader) => lead(client, args, leader, &mut signals).await,
+        Flight::Leader(leader) => lead(client, guard, args, leader, &mut signals).await,
         Flight::Done(Raw(bytes)) => replay(&args.key, bytes, &mut signals).await,
     }
 }
@@ -75,10 +76,15 @@ async fn replay(key: &str, bytes: Bytes, signals: &mut Signals) -> Outcome {
 }
 
 /// The leader: runs the command, passes its output on as it comes, and publishes all of it.
-async fn lead(client: &Client, args: OnceArgs, leader: Leader<Raw>, signals: &mut Signals) -> Outcome {
+async fn lead(
+    client: &Client,
+    guard: Guard,
+    args: OnceArgs,
+    leader: Leader<Raw>,
+    signals: &mut Signals,
+) -> Outcome {
     // Dropping the leader lets the next in line lead; the program waits for that before it exits.
-    let (mut job, mut child) =
-        Job::start(client, leader.lease(), (&args.command, args.grace), pump::recorded)?;
+    let (mut job, mut child) = Job::start(client, leader.lease(), guard, &args.command, pump::recorded)?;
     signals.add(Signal::TSTP)?;
     let pipes = Pipes::of(&mut child).map_err(|error| Failure::own(format!("the command's output: {error}")));
     let mut pipes = match pipes {

@@ -5,6 +5,7 @@ use soloist::{Client, Error, Lease};
 
 use crate::args::{LockArgs, RunArgs};
 use crate::failure::{Failure, LOST, Outcome};
+use crate::guard::Guard;
 use crate::job::{self, Job};
 use crate::nested;
 use crate::reaper::Fate;
@@ -12,11 +13,10 @@ use crate::signals::{Signals, until_ended};
 use crate::talk;
 use crate::units::human;
 
-pub(crate) async fn run(client: &Client, args: RunArgs) -> Outcome {
+pub(crate) async fn run(client: &Client, guard: Guard, args: RunArgs) -> Outcome {
     let mut signals = Signals::listen()?;
     let lease = acquire(client, &args.lock, &mut signals).await?;
-    let (mut job, _child) = match Job::start(client, &lease, (&args.command, args.grace), job::passed_through)
-    {
+    let (mut job, _child) = match Job::start(client, &lease, guard, &args.command, job::passed_through) {
         Ok(started) => started,
         Err(failure) => {
             release(lease).await?;

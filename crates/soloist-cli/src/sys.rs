@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 /// Has `before` run in the child between fork and exec.
 ///
@@ -20,6 +20,19 @@ pub(crate) fn before_exec(
     unsafe {
         command.pre_exec(before);
     }
+}
+
+/// Forks: `None` is the child, which is to [end](end). To be called while this process has no other thread.
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: there is no other thread, so none can have held a lock: the child may do what this process could.
+    let pid = unsafe { libc::fork() };
+    if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(Pid::from_raw(pid)) }
+}
+
+/// Ends a forked process at once: what it has inherited is not its own to clean up.
+pub(crate) fn end() -> ! {
+    // SAFETY: it ends the process and touches nothing of it.
+    unsafe { libc::_exit(0) }
 }
 
 /// What a signal does to this process.

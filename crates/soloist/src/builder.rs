@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::Cache;
 use crate::client::{Client, Inner};
 use crate::cohort::Cohorts;
 use crate::error::{Error, Result};
@@ -18,6 +19,8 @@ use crate::store::{Store, StoreUrl, local, memory, redis};
 const DEFAULT_TTL: Duration = Duration::from_secs(30);
 /// The largest result where nothing else is said: 16 MiB.
 const DEFAULT_MAX_RESULT: u64 = 16 << 20;
+/// How many results, and of how many bytes, are kept in a process where nothing else is said.
+const DEFAULT_CACHE: (usize, usize) = (10_000, 64 << 20);
 /// The longest line where nothing else is said. On a Redis it takes some 10 MB there.
 const DEFAULT_MAX_WAITING: u64 = 100_000;
 
@@ -52,6 +55,7 @@ pub struct ClientBuilder {
     max_result: u64,
     max_waiting: u64,
     replicas: u32,
+    result_cache: Option<(usize, usize)>,
 }
 
 impl Default for ClientBuilder {
@@ -63,6 +67,7 @@ impl Default for ClientBuilder {
             max_result: DEFAULT_MAX_RESULT,
             max_waiting: DEFAULT_MAX_WAITING,
             replicas: 0,
+            result_cache: None,
         }
     }
 }
@@ -107,6 +112,40 @@ impl ClientBuilder {
     /// [`Lock::replicas`](crate::Lock::replicas). Default: 0. Only for a Redis.
     pub fn replicas(mut self, replicas: u32) -> Self {
         self.replicas = replicas;
+        self
+    }
+
+    /// Keeps results that the store [keeps](crate::Once::keep) in this process, too, so that reading one again costs no
+    /// request and less than a microsecond: of so many keys at most, and so many bytes (a result counts with its size,
+    /// its names, and 256). When there is no room, the one that has been here longest goes; one that was read since
+    /// it came has another round. Off unless this is called; [`Once::cached`](crate::Once::cached) says otherwise for a
+    /// call (for a client without this: of 10,000 keys and 64 MiB). [`Client::result`] always asks the store.
+    ///
+    /// What a reader may see: after a result was forgotten or replaced elsewhere, the old one, for as long as the
+    /// store's word of that is on its way, and at the very most for a second, whatever becomes of the store, of the
+    /// network, or of this process. After [`Client::forget`] of this client has answered, never. After the end of its
+    /// `keep`, never, counted on this process's clock from before it was asked for. What nobody tells of (a `FLUSHALL`, a key
+    /// that is deleted by hand or evicted) is seen until the end of its `keep`.
+    ///
+    /// That is kept up by the store's events, over one subscription: on a Redis the process then hears all events of its
+    /// database, and while it reads, the connection that hears is asked four times a second whether all has arrived. While
+    /// that is not known, or something was missed, the store is asked, as without a cache: so a client that reads less
+    /// than once a second asks each time. In memory and on the local store the word is there when whoever changed something
+    /// is answered; a process that is killed just then may leave the old result here until the next event of its
+    /// shard. Other stores tell of nothing unless they have [`Store::results`], and nothing is kept of them.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// use soloist::Client;
+    ///
+    /// let client = Client::builder().result_cache(10_000, 64 << 20).connect("memory:").await?;
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn result_cache(mut self, keys: usize, bytes: usize) -> Self {
+        self.result_cache = Some((keys, bytes));
         self
     }
 
@@ -179,7 +218,11 @@ impl ClientBuilder {
         let keeper = Keeper::start(Arc::clone(&store))?;
         let (flights, cohorts) = (Flights::default(), Cohorts::default());
         let (max_result, max_waiting) = (self.max_result, self.max_waiting);
+        let (usual, (keys, bytes)) =
+            (self.result_cache.is_some(), self.result_cache.unwrap_or(DEFAULT_CACHE));
+        let cache = Arc::new(Cache::new(usual, keys, bytes));
         Ok(Client::new(Inner {
+            cache,
             store,
             keeper,
             flights,

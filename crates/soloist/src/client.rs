@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::builder::ClientBuilder;
+use crate::cache::Cache;
 use crate::cohort::Cohorts;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
@@ -53,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) keeper: Keeper,
     pub(crate) flights: Flights,
     pub(crate) cohorts: Cohorts,
+    pub(crate) cache: Arc<Cache>,
     pub(crate) holder: Holder,
     pub(crate) ttl: Ttl,
     pub(crate) max_result: u64,
@@ -450,10 +452,12 @@ impl Client {
     /// ```
     pub async fn forget(&self, key: impl AsRef<str>) -> Result<bool> {
         let key = Key::new(key)?;
-        let forgot = self.store().forget(&key).await?;
-        // Who calls after this is not served by a flight that began before it.
+        let forgot = self.store().forget(&key).await;
+        // Who calls after this is not served by a flight that began before it, nor with what is kept here. Where it is
+        // not known whether it was carried out, he asks.
+        self.cache().forget(&key);
         self.flights().part(&key);
-        Ok(forgot)
+        forgot
     }
 
     /// Who holds a key, since when and for how long; who waits, in order; which result is kept.
@@ -637,6 +641,7 @@ impl Client {
     /// [`Lease::lost`]: crate::Lease::lost
     pub async fn close(self) {
         // Leases are ended, and whatever was asked for is taken back: in line or just granted, answered or not.
+        self.inner.cache.close();
         self.inner.keeper.close().await;
         self.store().stop_waiting().await;
         // What was released may have been handed over to a waiter of this client, which is released as well.
@@ -669,6 +674,10 @@ impl Client {
 
     pub(crate) fn flights(&self) -> &Flights {
         &self.inner.flights
+    }
+
+    pub(crate) fn cache(&self) -> &Arc<Cache> {
+        &self.inner.cache
     }
 
     pub(crate) fn cohorts(&self) -> &Cohorts {

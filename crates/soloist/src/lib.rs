@@ -176,6 +176,23 @@
 //! # }
 //! ```
 //!
+//! **Read very often**, a result that is kept can be kept in the process, too: it then costs no request, and is never older
+//! than a second, whatever fails. [`ClientBuilder::result_cache`] says exactly what a reader may see.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> soloist::Result<()> {
+//! use std::time::Duration;
+//! use soloist::{Client, Error};
+//!
+//! let client = Client::builder().result_cache(10_000, 64 << 20).connect("memory:").await?;
+//! let rate = client.once("rate").keep(Duration::from_secs(60));
+//! assert_eq!(rate.clone().run(|| async { Ok::<_, Error>(1.25) }).await?, 1.25);
+//! assert_eq!(rate.run(|| async { Ok::<_, Error>(0.0) }).await?, 1.25); // from this process's memory
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! **When the work fails**, all who wait get the leader's error as [`Error::Failed`]; with [`OnError::Retry`]
 //! the next in line tries instead. [`Once::keep_errors`] keeps an error for those who come later.
 //!
@@ -253,6 +270,8 @@
 //! | ttl; wait and keep | 10 ms to 366 days; 366 days | [`Error::BadDuration`], likewise |
 //! | result | 16 MiB ([`ClientBuilder::max_result`]) | [`Error::TooLarge`]; those who wait are told, too |
 //! | line of a key | 100,000 ([`ClientBuilder::max_waiting`], [`Lock::max_waiting`], [`Once::max_waiting`]) | [`Error::LineFull`], at once |
+//! | holders of a row in a [`cohort`](Lock::cohort) | 128, for about a millisecond | the next in the store's line |
+//! | results kept in the process ([`ClientBuilder::result_cache`]) | what you say; 10,000 keys and 64 MiB for [`Once::cached`] alone | the longest there goes, unless it was read since |
 //!
 //! The number of keys has no limit but the store's memory.
 //!
@@ -321,6 +340,7 @@
 #![cfg(not(all(test, soloist_shuttle)))]
 
 mod builder;
+mod cache;
 mod client;
 mod clock;
 mod cohort;

@@ -355,7 +355,7 @@ impl<'a> IntoFuture for Lock<'a> {
                 Served::Busy(now) => {
                     Err(Error::TimedOut { key, waited: Duration::ZERO, holder: Some(now.holder) })
                 }
-                Served::Done(_) => Err(client.odd_answer("a lock is answered with a result")),
+                Served::Done(..) => Err(client.odd_answer("a lock is answered with a result")),
             }
         })
     }
@@ -419,7 +419,7 @@ impl<'a> IntoFuture for TryLock<'a> {
             match client.place(request, max_hold).replicas(replicas).served(None).instrument(span).await? {
                 Served::Lease(lease) => Ok(Some(lease)),
                 Served::Busy(_) => Ok(None),
-                Served::Done(_) => Err(client.odd_answer("a lock is answered with a result")),
+                Served::Done(..) => Err(client.odd_answer("a lock is answered with a result")),
             }
         })
     }

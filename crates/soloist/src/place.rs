@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, Reading};
 use crate::error::{Error, Result};
 use crate::keeper::{Abandoned, Keeper};
 use crate::kept::Kept;
@@ -33,7 +33,8 @@ const LEAVE_IN_TIME: Duration = Duration::from_millis(250);
 /// What came of a request.
 pub(crate) enum Served {
     Lease(Lease),
-    Done(Outcome),
+    /// The result, and both clocks when it was answered.
+    Done(Outcome, Reading),
     Busy(Holding),
 }
 
@@ -189,7 +190,7 @@ impl Place {
                 },
                 Answer::Done(ref outcome) => {
                     self.settled();
-                    return Ok(Served::Done(outcome.clone()));
+                    return Ok(Served::Done(outcome.clone(), reply.read));
                 }
                 Answer::Busy(holding) => {
                     self.settled();

@@ -1,6 +1,7 @@
 //! What the client promises, on every store: each check is a plain async function over a fleet of clients.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+mod cache;
 mod cancel;
 #[path = "../support/cluster.rs"]
 mod clusters;
@@ -57,6 +58,9 @@ on_every_store! {
         a_handed_over_lease_is_confirmed, bad_input_is_told_before_anything_is_sent,
         a_prefix_separates, list_and_inspect, a_wait_of_zero_tries, renew_changes_the_ttl,
         closing_frees_what_is_held_and_waited_for, a_full_line_is_refused_at_once;
+    cache: a_forgotten_result_is_not_served, a_result_that_was_replaced_is_not_served, the_end_of_its_keep_is_the_end,
+        errors_are_kept_like_values, a_result_that_goes_stale_is_not_kept_here,
+        whoever_asks_the_store_sees_the_newest, when_all_is_quiet_all_read_the_last, a_closed_client_serves_nothing;
     cohort: one_at_a_time_and_tokens_grow, a_row_costs_the_store_one_grant, processes_take_turns,
         who_goes_away_is_passed_over, an_asker_that_goes_away_leaves_its_place,
         nobody_is_left_in_line_when_all_go_away, a_wait_ends_and_names_the_holder, a_lost_lease_ends_the_row,

@@ -45,14 +45,14 @@ use self::transaction::{Core, Touches};
 use self::watch::Watches;
 use super::hub::Hub;
 use super::memory::StoreClock;
-use super::{EventStream, Notice, Reply, Store, waiting};
+use super::{EventStream, Notice, Reply, Results, Store, waiting};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::name::{Key, Session, Ticket};
 use crate::protocol::{
-    Answer, Body, KeyInfo, Left, Mode, Outcome, Publication, Published, Released, Renewal, Renewed, Request,
-    Step, Table, Who,
+    Answer, Body, KeyInfo, Left, Outcome, Publication, Published, Released, Renewal, Renewed, Request, Step,
+    Table, Who,
 };
 
 /// How often the file of a result may be missing before it counts as lost, not as just replaced.
@@ -140,8 +140,7 @@ impl LocalStore {
         let hub = Arc::new(Hub::new());
         let core = Arc::new(Core::new(Arc::clone(&folder), clock, session, Arc::clone(&hub)));
         let listening = runtime.spawn(peers::listen(listens, Arc::clone(&hub)));
-        let mut tasks = vec![listening];
-        tasks.extend(sweep::begin(&core, &runtime));
+        let tasks = vec![listening, sweep::begin(&core, &runtime)];
         let watches = Watches::new(hub, runtime);
         let open = Open { fifo, tasks, events: broadcast::Sender::new(1) };
         Ok(LocalStore { name, core, watches, open: Mutex::new(Some(open)) })
@@ -168,20 +167,21 @@ impl LocalStore {
 
     /// Asks once; a result that stands aside is still there.
     async fn ask(&self, request: &Request) -> Result<Reply> {
-        if request.mode == Mode::Line {
-            self.core.hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
-        }
         let sent = Moment::now();
-        let (asked, session) = (request.clone(), self.core.session);
+        let (asked, session, hub) = (request.clone(), self.core.session, Arc::clone(&self.core.hub));
         let verb = move |table: &mut Table, step: &mut Step<'_>| {
             let answer = table.acquire(&asked, session, step);
             let watch = match (&answer, table.keys.get(&asked.key)) {
                 (Answer::Queued(_), Some(state)) => line::to_watch(state, asked.ticket, step.alive),
                 _ => None,
             };
-            (answer, watch)
+            // Under the lock: nobody can be told of a place in line before its ticket is listened for.
+            let closed =
+                matches!(answer, Answer::Queued(_)) && hub.listen(asked.ticket, &asked.key).is_none();
+            (if closed { Err(Error::Closed) } else { Ok(answer) }, watch)
         };
         let ((answer, watch), now) = self.core.on_key(&request.key, verb).await?;
+        let answer = answer?;
         if matches!(answer, Answer::Queued(_)) {
             self.watch(request.ticket, watch);
         } else {
@@ -250,7 +250,10 @@ impl Store for LocalStore {
     async fn leave(&self, key: &Key, ticket: Ticket) -> Result<Left> {
         self.stop_listening(ticket);
         let name = key.clone();
-        Ok(self.core.on_key(key, move |table, step| table.leave(&name, ticket, step)).await?.0)
+        let left = self.core.on_key(key, move |table, step| table.leave(&name, ticket, step)).await;
+        // A request that was dropped on its way to a busy shard may have begun to listen meanwhile.
+        self.stop_listening(ticket);
+        Ok(left?.0)
     }
 
     async fn renew(&self, renewals: &[Renewal]) -> Result<Vec<Renewed>> {
@@ -347,6 +350,14 @@ impl Store for LocalStore {
         // Invariant: its FIFO has its name before anybody is made to look.
         self.core.begin_to_listen().await?;
         Ok(told.take_until(closed).boxed())
+    }
+
+    async fn results(&self) -> Result<Option<Box<dyn Results>>> {
+        drop(self.open_part().as_ref().ok_or(Error::Closed)?.events.subscribe());
+        let results = events::results(&self.core.folder)?;
+        // Invariant: its FIFO has its name before anybody is made to look.
+        self.core.begin_to_listen().await?;
+        Ok(Some(results))
     }
 
     async fn examine(&self, _: Duration) -> Result<Vec<Finding>> {

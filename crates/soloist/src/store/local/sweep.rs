@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -15,31 +16,45 @@ use crate::error::Result;
 use crate::name::Ticket;
 use crate::protocol::{Step, Table};
 
-/// Removes what is certainly dead; looks through the tables in a task of its own if there are files that may
-/// be orphans.
-pub(super) fn begin(core: &Arc<Core>, runtime: &Handle) -> Option<JoinHandle<()>> {
-    let folder: &Folder = &core.folder;
-    for dir in [&folder.sessions, &folder.events] {
-        for name in dir.names() {
-            // Invariant: what has its name has had its reader, so without one it is dead for good.
-            if !name.starts_with('.') && matches!(fifo::open(dir, &name), Ok(None)) {
-                dir.remove(&name);
-            }
-        }
-    }
-    for dir in [&folder.root, &folder.shards, &folder.sessions, &folder.events, &folder.results] {
-        remove_unfinished(dir);
-    }
-    let old = results::old_files(folder);
-    if old.is_empty() {
-        return None;
-    }
+/// How long after its opening a store sweeps, so that a short use does not pay for it.
+const LATER: Duration = Duration::from_secs(1);
+/// One of so many stores sweeps at once, for there may be none but short uses.
+const AT_ONCE: u128 = 16;
+
+/// Removes, in a task of its own, what is certainly dead; looks through the tables if there are files that may be
+/// orphans.
+pub(super) fn begin(core: &Arc<Core>, runtime: &Handle) -> JoinHandle<()> {
     let core = Arc::clone(core);
-    Some(runtime.spawn(async move {
-        if let Err(error) = remove_orphans(&core, old).await {
+    runtime.spawn(async move {
+        if !core.session.as_u128().is_multiple_of(AT_ONCE) {
+            tokio::time::sleep(LATER).await;
+        }
+        let folder: &Folder = &core.folder;
+        for dir in [&folder.sessions, &folder.events] {
+            remove_dead(dir);
+            tokio::task::yield_now().await;
+        }
+        for dir in [&folder.root, &folder.shards, &folder.sessions, &folder.events, &folder.results] {
+            remove_unfinished(dir);
+            tokio::task::yield_now().await;
+        }
+        let old = results::old_files(folder);
+        if !old.is_empty()
+            && let Err(error) = remove_orphans(&core, old).await
+        {
             tracing::warn!(%error, "old results were not swept");
         }
-    }))
+    })
+}
+
+/// FIFOs whose reader is gone.
+fn remove_dead(dir: &Dir) {
+    for name in dir.names() {
+        // Invariant: what has its name has had its reader, so without one it is dead for good.
+        if !name.starts_with('.') && matches!(fifo::open(dir, &name), Ok(None)) {
+            dir.remove(&name);
+        }
+    }
 }
 
 /// Files that never got their name, and are too old to get it still.

@@ -48,7 +48,7 @@ use self::scripts::Scripts;
 use self::server_clock::ServerClock;
 use self::way::{Ears, Way};
 use super::hub::{Hub, LastPlace};
-use super::{EventStream, Notice, Reply, Store, Told, waiting};
+use super::{EventStream, Notice, Reply, Results, Store, Told, waiting};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::name::{Key, Session, Ticket};
@@ -321,6 +321,10 @@ impl Store for RedisStore {
             }
         })
         .boxed())
+    }
+
+    async fn results(&self) -> Result<Option<Box<dyn Results>>> {
+        self.listener.results(&self.name, self.options.give_up).await.map(Some)
     }
 
     async fn examine(&self, ttl: Duration) -> Result<Vec<Finding>> {
