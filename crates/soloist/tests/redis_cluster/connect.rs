@@ -119,3 +119,35 @@ async fn a_wrong_password_is_told_at_once() {
     let client = Client::connect(&url("geheim-4711")).await.unwrap();
     drop(soon(client.lock("k").into_future()).await.unwrap());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_are_those_of_the_keys_own_primary_and_all_nodes_are_examined() {
+    let cluster = Cluster::start(3, true).await;
+    let client = cluster.client("a").await;
+    for key in ["a", "b", "c", "d", "e", "f"] {
+        soon(soon(client.lock(key).replicas(1).into_future()).await.unwrap().release()).await.unwrap();
+        let error = soon(client.lock(key).replicas(2).into_future()).await.unwrap_err();
+        assert!(matches!(error, Error::NotReplicated { .. }), "{error}");
+    }
+    let findings = soon(client.examine()).await.unwrap();
+    let about = |code: &str| findings.iter().filter(|finding| finding.code == code).count();
+    assert_eq!((about("cluster"), about("open-slots"), about("slots"), about("unavailable")), (1, 0, 0, 0));
+    assert_eq!(about("latency"), 6, "each node is looked at: {findings:?}");
+    let slot = cluster.slot_of(0, "a").await;
+    let from = cluster.owner(0, slot).await.unwrap();
+    cluster.begin_move(slot, from, (from + 1) % 3).await;
+    let findings = soon(client.examine()).await.unwrap();
+    assert_eq!(findings.iter().filter(|finding| finding.code == "open-slots").count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_boot_guard_holds_in_each_shard() {
+    let cluster = Cluster::start(3, false).await;
+    let guard = Duration::from_secs(2);
+    let store = cluster.store(hasty().boot_guard(guard)).await;
+    let client = Client::builder().ttl(guard).store(store).unwrap();
+    let error = soon(client.try_lock("k").into_future()).await.unwrap_err();
+    assert!(matches!(error, Error::Guarded { .. }), "{error}");
+    soon(soon(client.lock("k").into_future()).await.unwrap().release()).await.unwrap();
+    drop(soon(client.try_lock("k").into_future()).await.unwrap().unwrap());
+}

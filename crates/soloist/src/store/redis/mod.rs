@@ -324,7 +324,7 @@ impl Store for RedisStore {
     }
 
     async fn results(&self) -> Result<Option<Box<dyn Results>>> {
-        self.listener.results(&self.name, self.options.give_up).await.map(Some)
+        self.ears.results(&self.name, self.options.give_up).await
     }
 
     async fn examine(&self, ttl: Duration) -> Result<Vec<Finding>> {

@@ -19,7 +19,7 @@ use super::scripts::Verb;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::protocol::Micros;
-use crate::store::Told;
+use crate::store::{Results, Told};
 
 /// The way of the verbs.
 #[derive(Clone)]
@@ -243,6 +243,14 @@ impl Ears {
         match self {
             Ears::One(listener) => listener.events(store, limit).await,
             Ears::Cluster(hearing) => hearing.events(limit).await,
+        }
+    }
+
+    /// What becomes of results from now on. Of a cluster nobody can tell up to when all has been heard.
+    pub(super) async fn results(&self, store: &str, limit: Duration) -> Result<Option<Box<dyn Results>>> {
+        match self {
+            Ears::One(listener) => listener.results(store, limit).await.map(Some),
+            Ears::Cluster(_) => Ok(None),
         }
     }
 
