@@ -301,7 +301,7 @@ impl Client {
             Some(Renewed::NotHeld(now)) => {
                 Err(Error::NotHeld { key: renewal.key, holder: now.map(|now| now.holder) })
             }
-            None => Err(self.odd_answer("a renewal is not answered")),
+            Some(Renewed::Unknown) | None => Err(self.odd_answer("a renewal is not answered")),
         }
     }
 

@@ -294,6 +294,7 @@ impl Error {
             Error::BadUrl { .. } => {
                 "known are local:, local:/path, memory:, redis://[user:password@]host[:port][/db], the same with rediss://, \
                  redis+unix:///path[?db=], redis-sentinel://[user:password@]host[:port][,host...]/NAME, and \
+                 redis-cluster://[user:password@]host[:port][,host...], \
                  quorum:URL,URL,URL of an odd number of these"
             }
             Error::TimedOut { .. } => "wait longer, or look at who holds it",

@@ -99,7 +99,7 @@ impl fmt::Display for Finding {
 }
 
 /// What the words of a store that refuses are about, and the code of that.
-const REFUSALS: [(&str, &str); 13] = [
+const REFUSALS: [(&str, &str); 15] = [
     ("speak TLS", "tls"),
     ("InvalidContentType", "tls"),
     ("certificate", "tls"),
@@ -111,6 +111,8 @@ const REFUSALS: [(&str, &str); 13] = [
     ("it is version", "server-version"),
     ("Sentinel", "sentinel"),
     ("CLUSTERDOWN", "cluster"),
+    ("node of a cluster", "cluster"),
+    ("not in cluster mode", "cluster"),
     ("READONLY", "is-replica"),
     ("answer like Redis", "not-redis"),
 ];

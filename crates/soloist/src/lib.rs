@@ -251,6 +251,7 @@
 //! | `""`, `local:`, `local:/path` | the processes of one machine, no server; a holder that is killed is noticed at once. [`store::local`] |
 //! | `redis://`, `rediss://`, `redis+unix://` | all who reach the server; Redis 6.2 or newer, Valkey. [`store::redis`] |
 //! | `redis-sentinel://h1,h2,h3/NAME` | the same: the primary that Sentinels name, followed at a failover |
+//! | `redis-cluster://h1,h2,h3` | the same: each key at the primary of a cluster that has its slot, followed when that moves |
 //! | `quorum:URL,URL,URL` | all who reach a majority of these independent servers; without work-once. [`store::quorum`] |
 //! | `memory:` | the tasks of one process. [`store::memory`] |
 //!

@@ -102,7 +102,7 @@ impl Batch {
                 Fate::Unknown(retry_pause(kept, asked).saturating_sub(took))
             }
             // A store that answers for fewer than were asked has not answered.
-            None => Fate::Unknown(retry_pause(kept, asked).saturating_sub(took)),
+            Some(Ok(Renewed::Unknown)) | None => Fate::Unknown(retry_pause(kept, asked).saturating_sub(took)),
         };
         let mut answers = answers.into_iter();
         let with_fate = |mut asked: Asked| {

@@ -131,6 +131,9 @@ pub enum Renewed {
     },
     /// That lease is not the current one; here is who holds the key, if anybody.
     NotHeld(Option<Holding>),
+    /// It is not known whether it was carried out, though others of the same question are answered: a store of several
+    /// servers says so where one of them does not answer. Asking again is safe.
+    Unknown,
 }
 
 /// The answer to a release.

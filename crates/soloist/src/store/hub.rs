@@ -165,6 +165,21 @@ impl Hub {
         }
     }
 
+    /// Makes those waiters ask again whose key is meant: messages for them were lost.
+    pub(super) fn look_at(&self, is_meant: impl Fn(&Key) -> bool) {
+        let state = lock(&self.state);
+        let slots: Vec<_> = state.slots.values().filter(|slot| is_meant(&slot.key)).cloned().collect();
+        drop(state);
+        for slot in slots {
+            slot.tell(Wake::Look);
+        }
+    }
+
+    /// Makes every holder's keeper ask: what they were told may have been lost.
+    pub(super) fn ask_again(&self) {
+        self.notice(Notice::AskAgain);
+    }
+
     /// Wakes all waiters for the last time: `listen` answers `None` from now on. Every holder's keeper asks
     /// too, and hears that the store is closed: several clients may share it. Answers who still listened, and where
     /// it may stand.

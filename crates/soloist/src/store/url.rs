@@ -6,12 +6,9 @@ use std::str::FromStr;
 
 use crate::error::Error;
 
-/// The schemes of a store that may be a node of a quorum: after a comma, each begins the next node.
-const NODES: [&str; 7] =
-    ["local", "memory", "redis", "rediss", "redis+unix", "redis-sentinel", "rediss-sentinel"];
-
 /// The schemes of a Redis.
-const REDIS: [&str; 5] = ["redis", "rediss", "redis+unix", "redis-sentinel", "rediss-sentinel"];
+const REDIS: [&str; 7] =
+    ["redis", "rediss", "redis+unix", "redis-sentinel", "rediss-sentinel", "redis-cluster", "rediss-cluster"];
 
 /// The URL of a store. Printed, it shows no password.
 ///
@@ -23,6 +20,7 @@ const REDIS: [&str; 5] = ["redis", "rediss", "redis+unix", "redis-sentinel", "re
 /// | `rediss://host` | the same over TLS; `?ca=/path.pem` for a CA of your own, `&cert=` and `&key=` for a client certificate |
 /// | `redis+unix:///path?db=0&user=...&pass=...` | the same over a socket of this machine |
 /// | `redis-sentinel://user:password@h1:26379,h2,h3/NAME/0` | the primary that Sentinels name, and the next one after a failover; `rediss-sentinel://` over TLS; `?sentinel_user=` and `&sentinel_password=` for the Sentinels' own login |
+/// | `redis-cluster://user:password@h1:6379,h2,h3` | a cluster, learned from any of these nodes; `rediss-cluster://` over TLS |
 /// | `quorum:URL,URL,URL` | three or more (an odd number) of any of these, of which a [majority](super::quorum) decides; each URL is whole, with its own login and options, and a comma in it stays its own unless a scheme and a colon follow |
 /// | any Redis of these with `?boot_guard=30s` | the same with a [boot guard](super::redis::RedisOptions::boot_guard) |
 ///
@@ -42,7 +40,8 @@ pub enum StoreUrl {
     /// `memory:`: inside one process.
     Memory,
     /// `redis://`, `rediss://`, `redis+unix://`: one Redis or Valkey, or the primary among several nodes;
-    /// `redis-sentinel://`, `rediss-sentinel://`: the one that Sentinels name. The whole URL, secrets included.
+    /// `redis-sentinel://`, `rediss-sentinel://`: the one that Sentinels name; `redis-cluster://`,
+    /// `rediss-cluster://`: all primaries of a cluster. The whole URL, secrets included.
     Redis(String),
     /// `quorum:`: these stores, of which a majority decides.
     Quorum(Vec<StoreUrl>),
@@ -52,7 +51,8 @@ pub enum StoreUrl {
 fn nodes(list: &str) -> Vec<&str> {
     let begins = |rest: &str| {
         let scheme = rest.split_once(':').map(|(scheme, _)| scheme);
-        scheme.is_some_and(|scheme| NODES.contains(&scheme) || scheme == "quorum")
+        scheme
+            .is_some_and(|scheme| REDIS.contains(&scheme) || ["local", "memory", "quorum"].contains(&scheme))
     };
     let mut nodes = Vec::new();
     let mut start = 0;

@@ -85,6 +85,24 @@ pub const TARGETS: &[Target] = &[
         covers: &["store/redis/sentinel/ask.rs"],
     },
     Target {
+        name: "cluster_url",
+        run: redis::cluster::parse::url,
+        seeds: redis::cluster::parse::url_seeds,
+        covers: &["store/redis/cluster/url.rs"],
+    },
+    Target {
+        name: "cluster_answer",
+        run: redis::cluster::parse::answer,
+        seeds: redis::cluster::parse::answer_seeds,
+        covers: &[
+            "store/redis/cluster/ask.rs",
+            "store/redis/cluster/map.rs",
+            "store/redis/cluster/findings.rs",
+            "store/redis/cluster/routes.rs",
+            "store/redis/cluster/ear.rs",
+        ],
+    },
+    Target {
         name: "redis_stored",
         run: redis::parse::stored,
         seeds: redis::parse::stored_seeds,

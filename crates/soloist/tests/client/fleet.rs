@@ -25,7 +25,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    fn new<S: Store, F: Future<Output = S> + Send + 'static>(
+    pub fn new<S: Store, F: Future<Output = S> + Send + 'static>(
         ground: impl Any + Send + Sync,
         open: impl Fn() -> F + Send + Sync + 'static,
     ) -> Self {

@@ -3,9 +3,12 @@
 
 mod cache;
 mod cancel;
+#[path = "../support/cluster.rs"]
+mod clusters;
 mod cohort;
 mod events;
 mod fleet;
+mod in_cluster;
 mod lock;
 mod once;
 #[path = "../support/redis_server.rs"]
@@ -19,6 +22,7 @@ macro_rules! on_every_store {
         on_every_store!(@store memory, $($module: $($check),+;)+);
         on_every_store!(@store local, $($module: $($check),+;)+);
         on_every_store!(@store redis, $($module: $($check),+;)+);
+        on_every_store!(@store cluster, $($module: $($check),+;)+);
 
         #[test]
         fn no_check_is_forgotten() {

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub, missing_docs)]
 
 mod checks;
+#[path = "../support/cluster.rs"]
+mod clusters;
 mod exempt;
 mod fixture;
 mod meta;
@@ -11,6 +13,8 @@ mod sources;
 mod stores;
 #[path = "../support/mod.rs"]
 mod support;
+
+use support::redis_server;
 
 use fixture::LIMIT;
 
@@ -164,6 +168,8 @@ table! { run!(
     redis: RedisStore by crate::stores::redis, unbound;
     /// The same on real time.
     redis_real: RedisStore by crate::stores::redis_real, unbound;
+    /// A cluster that all of these share, each with names of its own.
+    cluster: RedisStore by crate::stores::cluster, unbound;
     /// A wrapper must not change what it wraps.
     prefix: PrefixStore by crate::stores::prefix, bound;
     /// Where every third call is carried out twice.

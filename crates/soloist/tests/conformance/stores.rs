@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use soloist::Store;
 use soloist::store::memory::{MemoryStore, StoreClock};
 use soloist::store::prefix::PrefixStore;
 use soloist::store::quorum::{QuorumStore, late::LateStore};
 use soloist::store::redis::bridge::{BridgeStore, Old};
 use soloist::store::redis::{RedisOptions, RedisStore};
 use soloist::testing::{FaultyStore, Rates, Recorder, RecordingStore};
+use soloist::{Store, Ticket};
 
+use crate::clusters::Cluster;
 use crate::fixture::Fixture;
 use crate::support::driven::{DrivenLocal, DrivenRedis};
 
@@ -89,6 +90,28 @@ impl Fixture for DrivenRedis {
 
     async fn pass(&self, time: Duration) {
         DrivenRedis::pass(self, time).await;
+    }
+}
+
+/// Three primaries, on real time: others use the same servers.
+pub struct InCluster {
+    cluster: Arc<Cluster>,
+    prefix: String,
+}
+
+pub async fn cluster() -> InCluster {
+    InCluster { cluster: Cluster::shared().await, prefix: format!("{}:", Ticket::mint()) }
+}
+
+#[async_trait]
+impl Fixture for InCluster {
+    async fn open(&self) -> Arc<dyn Store> {
+        let store = self.cluster.store(RedisOptions::default()).await;
+        Arc::new(PrefixStore::new(store, &self.prefix))
+    }
+
+    async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Every row that the page has to have.
 fn wanted() -> BTreeSet<String> {
-    let numbers = (1..=54).filter(|row| *row != 21).map(|row| row.to_string());
+    let numbers = (1..=54).map(|row: u8| row.to_string());
     let redis = (1..=10).map(|row| format!("R{row}"));
     numbers.chain(redis).chain((1..=11).map(|row| format!("T{row}"))).collect()
 }

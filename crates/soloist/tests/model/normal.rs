@@ -50,7 +50,7 @@ pub fn said(mut said: Said) -> Said {
                 match one {
                     Renewed::Renewed { token, .. } => shorten(token),
                     Renewed::NotHeld(Some(held)) => holding(held),
-                    Renewed::NotHeld(None) => {}
+                    Renewed::NotHeld(None) | Renewed::Unknown => {}
                 }
             }
         }

@@ -34,7 +34,7 @@ pub(super) fn first(request: &Request) -> Request {
 fn renewed(answer: &Renewed) -> Option<FencingToken> {
     match answer {
         Renewed::Renewed { token, .. } => Some(*token),
-        Renewed::NotHeld(_) => None,
+        Renewed::NotHeld(_) | Renewed::Unknown => None,
     }
 }
 
@@ -159,7 +159,9 @@ impl QuorumStore {
         });
         let (majority, blocking) = (self.nodes.majority(), self.nodes.blocking());
         let yes = |at: usize| move |all: &Vec<Renewed>| all.get(at).is_some_and(|it| renewed(it).is_some());
-        let no = |at: usize| move |all: &Vec<Renewed>| all.get(at).is_some_and(|it| renewed(it).is_none());
+        let no = |at: usize| {
+            move |all: &Vec<Renewed>| all.get(at).is_some_and(|it| matches!(it, Renewed::NotHeld(_)))
+        };
         round
             .until(|answers| {
                 (0..sent.len())
@@ -174,13 +176,13 @@ impl QuorumStore {
                 let token = token.or_else(|| judge::token(answers.iter().filter_map(|it| renewed(it))));
                 let deadline = answers.iter().find_map(|answer| match answer {
                     Renewed::Renewed { deadline, .. } => *deadline,
-                    Renewed::NotHeld(_) => None,
+                    Renewed::NotHeld(_) | Renewed::Unknown => None,
                 });
                 all.push(Renewed::Renewed { token: token.unwrap_or(FencingToken(0)), deadline });
             } else if round.count(no(at)) >= blocking {
                 let holdings = answers.into_iter().filter_map(|answer| match answer {
                     Renewed::NotHeld(holding) => holding.clone(),
-                    Renewed::Renewed { .. } => None,
+                    Renewed::Renewed { .. } | Renewed::Unknown => None,
                 });
                 if let Some(lease) = known {
                     let (key, ticket) = (&lease.request.key, lease.request.ticket);
@@ -377,5 +379,5 @@ async fn seed(node: &dyn Store, lease: &Lease) -> Result<Option<FencingToken>> {
 async fn one(node: &dyn Store, renewal: Renewal) -> Result<Renewed> {
     let answer = node.renew(std::slice::from_ref(&renewal)).await?.pop();
     // A store that answers for fewer than were asked has not answered.
-    Ok(answer.unwrap_or(Renewed::NotHeld(None)))
+    Ok(answer.unwrap_or(Renewed::Unknown))
 }

@@ -99,8 +99,25 @@ pub(super) fn silent(limit: Duration, store: &str) -> Failed {
     Failed::unavailable(store, format!("no answer within {limit:?}{tls}"))
 }
 
+/// Who should answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// A server that has all keys.
+    Server,
+    /// One of the primaries of a cluster.
+    ClusterNode,
+}
+
+const CLUSTER: &str = "name the cluster: redis-cluster://host:port, or several of its nodes, h1,h2,h3";
+pub(super) const NO_CLUSTER: &str =
+    "redis-cluster:// names nodes of a cluster; a single server, or a primary and its replicas, is redis://";
+
 /// Looks who answers. `HELLO` is there since Redis 6.0, and every user may ask it.
-pub(super) async fn greet(connection: &mut Connection, store: &str) -> Result<(), Failed> {
+pub(super) async fn greet(
+    connection: &mut Connection,
+    store: &str,
+    expected: Expected,
+) -> Result<(), Failed> {
     let refused = |kind, why, hint| Failed::refused(store, No { kind, why, hint });
     const OLD: &str = "a Redis or Valkey server >= 6.2 is needed";
     let told = match redis::cmd("HELLO").query_async(connection).await {
@@ -121,6 +138,23 @@ pub(super) async fn greet(connection: &mut Connection, store: &str) -> Result<()
             "it is a Sentinel".into(),
             "name it as redis-sentinel://host:26379/NAME, or name the primary that it watches",
         ));
+    }
+    match (expected, field("mode").as_deref() == Some("cluster")) {
+        (Expected::Server, true) => {
+            return Err(refused(Kind::Never, "it is a node of a cluster".into(), CLUSTER));
+        }
+        (Expected::ClusterNode, false) => {
+            return Err(refused(Kind::Never, "it is not in cluster mode".into(), NO_CLUSTER));
+        }
+        (Expected::ClusterNode, true) if numbers(&version) < (7, 0) => {
+            let why = format!("it is version {version:?}");
+            return Err(refused(
+                Kind::Never,
+                why,
+                "a cluster needs sharded messages: Redis 7.0 or newer, or Valkey",
+            ));
+        }
+        _ => {}
     }
     if field("role").as_deref() == Some("replica") {
         let why = "READONLY it is a replica".into();

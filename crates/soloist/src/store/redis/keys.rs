@@ -11,7 +11,7 @@ pub(super) const EVENTS: &str = "soloist:1:events";
 /// Where a test counts which way a script took.
 pub(super) const TOOK: &str = "soloist:1:took:";
 /// The clock that a test drives.
-pub(super) const CLOCK: &str = "soloist:1:clock";
+pub(super) const CLOCK: &str = "soloist:1:{00}:clock";
 /// A name under which nothing ever stands.
 pub(super) const NOTHING: &str = "soloist:1:nothing";
 
@@ -78,6 +78,11 @@ impl KeyNames {
     }
 }
 
+/// The name of a shard's fencing counter.
+pub(super) fn fence(shard: u8) -> String {
+    format!("{PREFIX}{shard:02x}}}:f")
+}
+
 /// The shard of a key: FNV-1a, folded to a byte. Part of the protocol: every client must agree.
 pub(super) fn shard(key: &Key) -> u8 {
     let hash = key
@@ -90,6 +95,16 @@ pub(super) fn shard(key: &Key) -> u8 {
 /// The channel on which a session hears.
 pub(super) fn channel(session: Session) -> Vec<u8> {
     [b"soloist:1:s:".as_slice(), &pack::address(session)].concat()
+}
+
+/// The channel on which a session of a cluster hears of one shard: where the shard is.
+pub(super) fn shard_channel(shard: u8, session: Session) -> Vec<u8> {
+    [format!("{PREFIX}{shard:02x}}}:s:").as_bytes(), &pack::address(session)].concat()
+}
+
+/// The channel of a shard's events in a cluster.
+pub(super) fn shard_events(shard: u8) -> Vec<u8> {
+    format!("{PREFIX}{shard:02x}}}:e").into_bytes()
 }
 
 /// The pattern of the names of all keys that begin with `prefix`.
@@ -127,7 +142,7 @@ mod tests {
             );
             assert_eq!(names.fence(), format!("soloist:1:{{{shard:02x}}}:f"));
         }
-        assert_eq!(KeyNames::user_key(b"soloist:1:clock"), None);
+        assert_eq!(KeyNames::user_key(CLOCK.as_bytes()), None);
         assert_eq!(KeyNames::user_key(b"somebody:else:{00}:l:a"), None);
     }
 

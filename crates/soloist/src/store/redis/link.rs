@@ -41,6 +41,15 @@ pub(super) struct Answered {
     pub(super) sent: Moment,
     /// What went wrong with an earlier try that may have been carried out too.
     pub(super) unsure: Option<String>,
+    /// The clock of the node that answered, where there are several.
+    pub(super) clock: Option<Arc<ServerClock>>,
+}
+
+impl Answered {
+    /// The answer, which is read once.
+    pub(super) fn take(&mut self) -> Value {
+        std::mem::replace(&mut self.value, Value::Nil)
+    }
 }
 
 /// Adds a request's keys and arguments to a command; told whether an earlier try may have been carried out.
@@ -146,7 +155,7 @@ impl Link {
                     unsure = Some(why.clone());
                     self.seat.unavailable(why)
                 }
-                Ok(value) => return Ok(Answered { value, sent, unsure }),
+                Ok(value) => return Ok(Answered { value, sent, unsure, clock: None }),
                 Err(error) => match Trouble::of(&error) {
                     Trouble::Lost(why) => {
                         unsure = Some(why.clone());

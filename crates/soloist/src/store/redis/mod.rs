@@ -4,8 +4,10 @@
 
 mod address;
 mod answer;
+mod at;
 mod backoff;
 pub mod bridge;
+pub(crate) mod cluster;
 mod command;
 mod connection;
 pub(crate) mod examine;
@@ -13,6 +15,7 @@ mod greeting;
 mod keys;
 mod link;
 mod listen;
+mod many;
 mod nodes;
 mod open;
 mod options;
@@ -27,8 +30,8 @@ mod seat;
 pub(crate) mod sentinel;
 mod server_clock;
 mod trouble;
+mod way;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,11 +44,11 @@ use tokio::sync::broadcast::error::RecvError;
 
 use self::command::Cmd;
 use self::keys::KeyNames;
-use self::link::{Answered, Link};
-use self::listen::Listener;
+use self::link::Answered;
 use self::replicas::{Replicas, Wanted};
 use self::scripts::Scripts;
 use self::server_clock::ServerClock;
+use self::way::{Ears, Way};
 use super::hub::{Hub, LastPlace};
 use super::{EventStream, Notice, Reply, Results, Store, Told, waiting};
 use crate::error::{Error, Result};
@@ -64,10 +67,6 @@ const LARGEST_MESSAGE: usize = 64 << 10;
 const NEVER: i64 = 0;
 /// The place of a request that may stand anywhere in line.
 const SOMEWHERE: i64 = -1;
-/// So many leases are renewed in one step of the server: less than a millisecond, and on a slow machine a few.
-const RENEWALS_A_CALL: usize = 100;
-/// So many keys are looked at in one step of the server.
-const LOOKS_A_CALL: usize = 200;
 
 /// A store on a Redis or Valkey server. Dropping it closes its connections.
 ///
@@ -93,10 +92,10 @@ pub struct RedisStore {
     name: Arc<str>,
     session: Session,
     hub: Arc<Hub>,
-    link: Arc<Link>,
+    way: Way,
     /// What [`Store::aside`] uses.
-    aside: Arc<Link>,
-    listener: Arc<Listener>,
+    aside: Way,
+    ears: Ears,
     scripts: Arc<Scripts>,
     replicas: Arc<Replicas>,
     options: RedisOptions,
@@ -127,9 +126,9 @@ impl RedisStore {
             name: Arc::clone(&self.name),
             session: self.session,
             hub: Arc::clone(&self.hub),
-            link: Arc::clone(&self.aside),
-            aside: Arc::clone(&self.aside),
-            listener: Arc::clone(&self.listener),
+            way: self.aside.clone(),
+            aside: self.aside.clone(),
+            ears: self.ears.clone(),
             scripts: Arc::clone(&self.scripts),
             replicas: Arc::clone(&self.replicas),
             options: self.options.clone(),
@@ -137,15 +136,19 @@ impl RedisStore {
         }
     }
 
+    fn shard(&self, key: &Key) -> u8 {
+        if self.driven { 0 } else { keys::shard(key) }
+    }
+
     fn names(&self, key: &Key) -> KeyNames {
-        KeyNames::of(key, if self.driven { 0 } else { keys::shard(key) })
+        KeyNames::of(key, self.shard(key))
     }
 
     /// The answer's meaning, or an error that says that it has none.
     fn read<T>(&self, answer: Option<T>) -> Result<T> {
         answer.ok_or_else(|| {
             let why = "its answer makes no sense to this version".into();
-            self.link.refused(why, "does another version, or another program, use keys named soloist:1:…?")
+            self.way.refused(why, "does another version, or another program, use keys named soloist:1:…?")
         })
     }
 
@@ -156,24 +159,8 @@ impl RedisStore {
             three(cmd.arg(3), &names);
             cmd.arg(ticket.as_u128().to_be_bytes().as_slice()).arg(pack::place(place));
         };
-        let answered = self.link.call(&self.scripts.leave, &build).await?;
+        let answered = self.way.call(self.shard(key), &self.scripts.leave, &build).await?;
         self.read(answer::left(answered.value))
-    }
-
-    /// Looks at keys, changing nothing.
-    async fn look(&self, wanted: &[Key], waiters: bool) -> Result<Vec<KeyInfo>> {
-        let names: Vec<KeyNames> = wanted.iter().map(|key| self.names(key)).collect();
-        let build = |cmd: &mut Cmd, _| {
-            cmd.arg(4 * names.len());
-            for names in &names {
-                four(cmd, names);
-            }
-            cmd.arg(u8::from(waiters));
-        };
-        let answered = self.link.call(&self.scripts.look, &build).await?;
-        let (infos, now) = self.read(answer::looks(answered.value, wanted))?;
-        self.link.clock().read(answered.sent, now);
-        Ok(infos)
     }
 }
 
@@ -198,7 +185,11 @@ impl Store for RedisStore {
         let place = self.hub.place(request.ticket).map_or(NEVER, pack::place);
         if request.mode == Mode::Line {
             self.hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
-            self.listener.hears(self.options.give_up).await;
+        }
+        let shard = self.shard(&request.key);
+        // Of a cluster, a shard is heard when the first request is for it: a holder is told of a loss, too.
+        if request.mode == Mode::Line || self.way.is_cluster() {
+            self.ears.hears(shard, self.options.give_up).await?;
         }
         let names = self.names(&request.key);
         let (whose, rest) = (pack::whose(request.ticket, self.session), pack::rest(request));
@@ -221,12 +212,13 @@ impl Store for RedisStore {
                 None => cmd.arg("").arg(place).arg(seen),
             };
         };
-        let Answered { value, sent, .. } = self.link.call_in_time(&self.scripts.acquire, &build).await?;
-        if let Some(left) = answer::guarded(&value) {
+        let mut answered = self.way.call_in_time(shard, &self.scripts.acquire, &build).await?;
+        if let Some(left) = answer::guarded(&answered.value) {
             return Err(Error::Guarded { store: self.name.to_string(), left });
         }
-        let (answer, now) = self.read(answer::acquired(value, pack::granted(request.ttl)))?;
-        self.link.clock().read(sent, now);
+        let (answer, now) = self.read(answer::acquired(answered.take(), pack::granted(request.ttl)))?;
+        self.way.read(&answered, now);
+        let sent = answered.sent;
         match &answer {
             Answer::Queued(queued) => self.hub.stands_at(request.ticket, queued.place),
             // A try that finds the key busy may be that of a request which stands in line, and goes on to.
@@ -250,26 +242,7 @@ impl Store for RedisStore {
     }
 
     async fn renew(&self, renewals: &[Renewal]) -> Result<Vec<Renewed>> {
-        let mut all = Vec::with_capacity(renewals.len());
-        for some in renewals.chunks(RENEWALS_A_CALL) {
-            let names: Vec<KeyNames> = some.iter().map(|renewal| self.names(&renewal.key)).collect();
-            let build = |cmd: &mut Cmd, _| {
-                cmd.arg(names.len());
-                for names in &names {
-                    cmd.arg(names.lease());
-                }
-                for renewal in some {
-                    let (whose, ttl) = pack::renewal(renewal);
-                    cmd.arg(whose).arg(ttl);
-                }
-            };
-            let answered = self.link.call_in_time(&self.scripts.renew, &build).await?;
-            let (renewed, now) =
-                self.read(answer::renewed(answered.value, some.iter().map(|renewal| renewal.ttl)))?;
-            self.link.clock().read(answered.sent, now);
-            all.extend(renewed);
-        }
-        Ok(all)
+        self.renew_all(renewals).await
     }
 
     async fn release(&self, key: &Key, who: &Who) -> Result<Released> {
@@ -282,9 +255,9 @@ impl Store for RedisStore {
         let verb = &self.scripts.release;
         let Answered { value, unsure, .. } = match who {
             // Late, it ends that lease all the same, and no other.
-            Who::Ticket(_) => self.link.call(verb, &build).await?,
+            Who::Ticket(_) => self.way.call(self.shard(key), verb, &build).await?,
             // It means whoever holds the key now, not who may hold it when it arrives.
-            Who::Holder(_) | Who::Any => self.link.call_in_time(verb, &build).await?,
+            Who::Holder(_) | Who::Any => self.way.call_in_time(self.shard(key), verb, &build).await?,
         };
         match (self.read(answer::released(value))?, unsure) {
             // The first try may have released it, or it had ended before.
@@ -306,8 +279,10 @@ impl Store for RedisStore {
             cmd.arg(u8::from(publication.kind == OutcomeKind::Error)).arg(pack::bounded(publication.keep));
             cmd.arg(&body[..]).arg(LARGEST_MESSAGE);
         };
-        let Answered { value, unsure, .. } =
-            self.link.call_sized(&self.scripts.publish, body.len(), &build).await?;
+        let Answered { value, unsure, .. } = self
+            .way
+            .call_sized(self.shard(&publication.key), &self.scripts.publish, body.len(), &build)
+            .await?;
         match (self.read(answer::published(value))?, unsure) {
             // The first try may have been published, and the next leader's result have taken its place since.
             (Published::Refused(_), Some(why)) => {
@@ -319,19 +294,21 @@ impl Store for RedisStore {
 
     async fn forget(&self, key: &Key) -> Result<bool> {
         let names = self.names(key);
-        let answered =
-            self.link.call_in_time(&self.scripts.forget, &|cmd, _| four(cmd.arg(4), &names)).await?;
+        let build = |cmd: &mut Cmd, _| four(cmd.arg(4), &names);
+        let answered = self.way.call_in_time(self.shard(key), &self.scripts.forget, &build).await?;
         Ok(answered.value == Value::Int(1))
     }
 
     async fn touch(&self, key: &Key) -> Result<()> {
         let names = self.names(key);
-        self.link.call(&self.scripts.touch, &|cmd, _| three(cmd.arg(3), &names)).await.map(drop)
+        let build = |cmd: &mut Cmd, _| three(cmd.arg(3), &names);
+        self.way.call(self.shard(key), &self.scripts.touch, &build).await.map(drop)
     }
 
     async fn result(&self, key: &Key) -> Result<Option<Outcome>> {
         let names = self.names(key);
-        let answered = self.link.call(&self.scripts.result, &|cmd, _| four(cmd.arg(4), &names)).await?;
+        let build = |cmd: &mut Cmd, _| four(cmd.arg(4), &names);
+        let answered = self.way.look(self.shard(key), &self.scripts.result, &build).await?;
         self.read(answer::result(answered.value))
     }
 
@@ -341,29 +318,11 @@ impl Store for RedisStore {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<KeyInfo>> {
-        let (mut found, mut cursor) = (BTreeSet::new(), 0);
-        loop {
-            let mut scan = Cmd::new("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(keys::pattern(prefix)).arg("COUNT").arg(1000);
-            let (next, names) = self.read(answer::scanned(self.link.command(&scan).await?))?;
-            let keys = names.iter().filter_map(|name| KeyNames::user_key(name));
-            found.extend(keys.filter(|key| key.as_str().starts_with(prefix)));
-            cursor = next;
-            if cursor == 0 {
-                break;
-            }
-        }
-        let found: Vec<Key> = found.into_iter().collect();
-        let mut infos = Vec::with_capacity(found.len());
-        for some in found.chunks(LOOKS_A_CALL) {
-            infos.extend(self.look(some, false).await?);
-        }
-        infos.retain(|info| info.holding.is_some() || info.waiting > 0 || info.result.is_some());
-        Ok(infos)
+        self.list_all(prefix).await
     }
 
     async fn events(&self) -> Result<EventStream> {
-        let events = self.listener.events(&self.name, self.options.give_up).await?;
+        let events = self.ears.events(&self.name, self.options.give_up).await?;
         Ok(stream::unfold(events, |mut events| async {
             match events.recv().await {
                 Ok(told) => Some((told, events)),
@@ -375,14 +334,11 @@ impl Store for RedisStore {
     }
 
     async fn results(&self) -> Result<Option<Box<dyn Results>>> {
-        self.listener.results(&self.name, self.options.give_up).await.map(Some)
+        self.ears.results(&self.name, self.options.give_up).await
     }
 
     async fn examine(&self, ttl: Duration) -> Result<Vec<Finding>> {
-        match self.link.seat().is_closed() {
-            true => Err(Error::Closed),
-            false => examine::examine(self.link.seat().nodes(), ttl).await,
-        }
+        self.way.examine(ttl).await
     }
 
     fn aside(&self) -> Option<Arc<dyn Store>> {
@@ -400,7 +356,7 @@ impl Store for RedisStore {
     async fn replicated(&self, key: &Key, ticket: Ticket, wanted: u32) -> Result<u32> {
         let names = self.names(key);
         let wanted = Wanted { lease: names.lease(), ticket, replicas: wanted };
-        let have = self.replicas.have(self.link.seat(), &wanted).await?;
+        let have = self.replicas.have(&self.way, self.shard(key), &wanted).await?;
         have.ok_or_else(|| Error::NotHeld { key: key.clone(), holder: None })
     }
 
@@ -423,9 +379,9 @@ impl Store for RedisStore {
 
     async fn close(&self) {
         self.stop_waiting().await;
-        self.link.close();
+        self.way.close();
         self.aside.close();
         self.replicas.close();
-        self.listener.end(self.options.response_timeout).await;
+        self.ears.end(self.options.response_timeout).await;
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::backoff::Backoff;
 use super::connection::Connection;
-use super::greeting::{self, Failed};
+use super::greeting::{self, Expected, Failed};
 use super::options::RedisOptions;
 use super::sentinel::{self, Named, Sentinels};
 
@@ -24,6 +24,8 @@ pub(super) struct Nodes {
     pub(super) store: Arc<str>,
     pub(super) options: RedisOptions,
     finder: Finder,
+    /// Whether they are the nodes of a cluster, and only named here to be examined.
+    pub(super) cluster: bool,
 }
 
 /// How the servers are found.
@@ -39,7 +41,12 @@ pub(super) type Found = (usize, Connection);
 
 impl Nodes {
     pub(super) fn new(store: Arc<str>, finder: Finder, options: RedisOptions) -> Self {
-        Nodes { store, options, finder }
+        Nodes { store, options, finder, cluster: false }
+    }
+
+    /// The nodes of a cluster.
+    pub(super) fn of_cluster(store: Arc<str>, clients: Vec<Client>, options: RedisOptions) -> Self {
+        Nodes { cluster: true, ..Self::new(store, Finder::Hosts(clients), options) }
     }
 
     /// Whether there may be more than one, so that another may be the primary.
@@ -183,7 +190,7 @@ impl Nodes {
     }
 
     async fn greet(&self, connection: &mut Connection) -> Result<(), Failed> {
-        greeting::greet(connection, &self.store).await?;
+        greeting::greet(connection, &self.store, Expected::Server).await?;
         if self.several() {
             greeting::takes_writes(connection, &self.store).await?;
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
+use super::cluster::{Cluster, Hearing};
 use super::command::Cmd;
 use super::link::Link;
 use super::listen::{EVENTS_KEPT, Listener};
@@ -12,12 +13,14 @@ use super::replicas::Replicas;
 use super::scripts::{ScriptClock, Scripts};
 use super::sentinel::Sentinels;
 use super::server_clock::ServerClock;
+use super::way::{Ears, Way};
 use super::{RedisOptions, RedisStore, address, examine, keys};
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::name::Session;
+use crate::name::{Key, Session};
 use crate::protocol::Micros;
+use crate::store::Told;
 use crate::store::hub::Hub;
 use crate::store::url::redact;
 
@@ -36,6 +39,11 @@ impl RedisStore {
     /// for the servers only) name Sentinels, in place of servers, and what they call the primary. All are asked, the newest
     /// answer counts, and when one says that the primary has changed, that is left at once though it may still take
     /// writes. `?sentinel_user=` and `&sentinel_password=` are the Sentinels' own login.
+    ///
+    /// `redis-cluster://user:password@h1:7000,h2,h3` and `rediss-cluster://` name nodes of a cluster, any of them, and no
+    /// database. Each key is at the primary that has its slot; all names of one lock share it, whatever the key contains.
+    /// The store follows slots that move and replicas that are promoted. It has two connections to each primary that
+    /// has something of it, opened when they are first needed. It needs Redis 7.0 or newer, or Valkey.
     ///
     /// `?boot_guard=30s` sets [`RedisOptions::boot_guard`].
     ///
@@ -87,6 +95,9 @@ impl RedisStore {
     pub async fn connect_with(url: &str, options: RedisOptions) -> Result<Self> {
         let guard = address::boot_guard(url)?.or(options.boot_guard);
         let options = RedisOptions { boot_guard: guard, ..options };
+        if let Some(store) = Self::of_cluster(url, options.clone(), ScriptClock::Servers).await? {
+            return Ok(store);
+        }
         let finder = match Sentinels::of(url, redact(url).into(), options.clone())? {
             Some(sentinels) => Finder::Sentinels(Box::new(sentinels)),
             None => Finder::Hosts(address::clients(url)?),
@@ -126,6 +137,9 @@ impl RedisStore {
     /// For tests: a store whose clock stands still, at 0 until it is [set](RedisStore::set_clock).
     #[doc(hidden)]
     pub async fn connect_driven(url: &str, options: RedisOptions) -> Result<Self> {
+        if let Some(store) = Self::of_cluster(url, options.clone(), ScriptClock::Driven).await? {
+            return Ok(store);
+        }
         Self::open(Finder::Hosts(address::clients(url)?), redact(url), options, ScriptClock::Driven).await
     }
 
@@ -140,7 +154,7 @@ impl RedisStore {
     pub async fn set_clock(&self, now: Micros) -> Result<()> {
         let mut set = Cmd::new("SET");
         set.arg(keys::CLOCK).arg(now);
-        self.link.command(&set).await.map(drop)
+        self.way.command(0, &set).await.map(drop)
     }
 
     /// For tests: sets the clock of the server as all shifted stores see it, by so many microseconds from its own.
@@ -148,27 +162,66 @@ impl RedisStore {
     pub async fn shift_clock(&self, by: i64) -> Result<()> {
         let mut set = Cmd::new("SET");
         set.arg(keys::CLOCK).arg(by);
-        self.link.command(&set).await.map(drop)
+        self.way.command(0, &set).await.map(drop)
     }
 
     async fn open(finder: Finder, name: String, options: RedisOptions, by: ScriptClock) -> Result<Self> {
-        let (name, driven): (Arc<str>, _) = (name.into(), by == ScriptClock::Driven);
-        let (session, hub) = (Session::mint(), Arc::new(Hub::new()));
-        let nodes = Nodes::new(Arc::clone(&name), finder, options.clone());
-        let events = broadcast::Sender::new(EVENTS_KEPT);
-        let clock = ServerClock::new(Arc::clone(&name), Arc::clone(&hub), &events, by);
-        let link = Link::connect(Arc::new(nodes), Arc::new(clock), Arc::clone(&hub)).await?;
+        let parts = Parts::new(name, options, by);
+        let nodes = Nodes::new(Arc::clone(&parts.name), finder, parts.options.clone());
+        let clock = ServerClock::new(Arc::clone(&parts.name), Arc::clone(&parts.hub), &parts.events, by);
+        let link = Link::connect(Arc::new(nodes), Arc::new(clock), Arc::clone(&parts.hub)).await?;
         // The listener takes more round trips than that look, so nobody waits for it.
         let (listener, ()) = tokio::join!(
-            Listener::connect(link.seat(), session, Arc::clone(&hub), events),
+            Listener::connect(link.seat(), parts.session, Arc::clone(&parts.hub), parts.events.clone()),
             examine::at_connect(link.seat())
         );
-        let listener = listener?;
-        let guard = options.boot_guard.map(|longest| u64::try_from(longest.as_micros()).unwrap_or(u64::MAX));
-        let aside = Arc::new(link.aside());
-        let link = Arc::new(link);
-        let (listener, scripts) = (Arc::new(listener), Arc::new(Scripts::new(by, guard)));
-        let replicas = Arc::new(Replicas::new());
-        Ok(RedisStore { name, session, hub, link, aside, listener, scripts, replicas, options, driven })
+        let scripts = parts.scripts(false);
+        Ok(parts.store(scripts, Way::One(Arc::new(link)), Ears::One(Arc::new(listener?))))
+    }
+
+    /// A store on the cluster of a URL; `None` if it is not about one.
+    async fn of_cluster(url: &str, options: RedisOptions, by: ScriptClock) -> Result<Option<Self>> {
+        let parts = Parts::new(redact(url), options, by);
+        let about = (Arc::clone(&parts.name), parts.options.clone());
+        let Some(cluster) = Cluster::of(url, about, &parts.hub, (&parts.events, by))? else {
+            return Ok(None);
+        };
+        let routes = Arc::new(cluster.connect().await.map_err(|failed| failed.error)?);
+        let shard = if by == ScriptClock::Driven { |_: &Key| 0 } else { keys::shard };
+        let (hub, events) = (Arc::clone(&parts.hub), parts.events.clone());
+        let scripts = parts.scripts(true);
+        let hearing = Hearing::new(&routes, parts.session, hub, events, (Arc::clone(&scripts), shard));
+        Ok(Some(parts.store(scripts, Way::Cluster(routes), Ears::Cluster(Arc::new(hearing)))))
+    }
+}
+
+/// What a store has, whatever its servers.
+struct Parts {
+    name: Arc<str>,
+    options: RedisOptions,
+    by: ScriptClock,
+    session: Session,
+    hub: Arc<Hub>,
+    events: broadcast::Sender<Told>,
+}
+
+impl Parts {
+    fn new(name: String, options: RedisOptions, by: ScriptClock) -> Self {
+        let (session, hub, events) =
+            (Session::mint(), Arc::new(Hub::new()), broadcast::Sender::new(EVENTS_KEPT));
+        Parts { name: name.into(), options, by, session, hub, events }
+    }
+
+    fn scripts(&self, cluster: bool) -> Arc<Scripts> {
+        let guard =
+            self.options.boot_guard.map(|longest| u64::try_from(longest.as_micros()).unwrap_or(u64::MAX));
+        Arc::new(Scripts::new(self.by, guard, cluster))
+    }
+
+    fn store(self, scripts: Arc<Scripts>, way: Way, ears: Ears) -> RedisStore {
+        let Parts { name, options, by, session, hub, .. } = self;
+        let (aside, replicas) = (way.aside(), Arc::new(Replicas::new()));
+        let driven = by == ScriptClock::Driven;
+        RedisStore { name, session, hub, way, aside, ears, scripts, replicas, options, driven }
     }
 }

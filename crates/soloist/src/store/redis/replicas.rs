@@ -18,9 +18,10 @@ use tokio::time::{Instant, timeout};
 use super::backoff::Backoff;
 use super::command::Cmd;
 use super::connection::Connection;
+use super::options::RedisOptions;
 use super::scripts::Verb;
-use super::seat::Seat;
 use super::trouble::{Kind, No, Trouble};
+use super::way::{Spot, Way};
 use crate::error::{Error, Result};
 use crate::name::Ticket;
 
@@ -35,7 +36,7 @@ pub(super) struct Replicas {
     mark: Verb,
     room: Semaphore,
     /// Those that wait for nothing now, and which connection of the verbs they were made beside.
-    idle: Mutex<Vec<(u64, Connection)>>,
+    idle: Mutex<Vec<(Spot, Connection)>>,
 }
 
 /// Whose lease is to be at how many replicas.
@@ -59,7 +60,7 @@ impl Replicas {
         Replicas { mark, room: Semaphore::new(CONNECTIONS), idle: Mutex::default() }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<(u64, Connection)>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<(Spot, Connection)>> {
         // Nothing panics while it is held, and it is whole at every step.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,18 +73,18 @@ impl Replicas {
 
     /// How many replicas have a lease, waiting for them for a while; `None` if there is no such lease. Cancel safe:
     /// a connection that owes an answer is not used again.
-    pub(super) async fn have(&self, seat: &Seat, wanted: &Wanted<'_>) -> Result<Option<u32>> {
+    pub(super) async fn have(&self, way: &Way, shard: u8, wanted: &Wanted<'_>) -> Result<Option<u32>> {
         let _room = self.room.acquire().await.map_err(|_| Error::Closed)?;
-        let give_up = Instant::now() + seat.nodes().options.give_up;
+        let give_up = Instant::now() + way.options().give_up;
         let mut backoff = Backoff::new();
         loop {
-            let why = match self.ask(seat, wanted, give_up).await? {
+            let why = match self.ask(way, shard, wanted, give_up).await? {
                 Ok(have) => return Ok(have),
-                Err(Failed::Never(no)) => return Err(seat.refused(no.why, no.hint)),
+                Err(Failed::Never(no)) => return Err(way.refused(no.why, no.hint)),
                 Err(Failed::Away(why)) => why,
             };
             if Instant::now() >= give_up {
-                return Err(seat.unavailable(why));
+                return Err(way.unavailable(why));
             }
             backoff.pause().await;
         }
@@ -91,45 +92,46 @@ impl Replicas {
 
     async fn ask(
         &self,
-        seat: &Seat,
+        way: &Way,
+        shard: u8,
         wanted: &Wanted<'_>,
         give_up: Instant,
     ) -> Result<Result<Option<u32>, Failed>> {
-        seat.up(give_up).await?;
-        let Some((generation, node)) = seat.here() else {
-            return Ok(Err(Failed::Away("the connection was lost".into())));
+        let spot = match way.spot(shard, give_up).await? {
+            Ok(spot) => spot,
+            Err(why) => return Ok(Err(Failed::Away(why))),
         };
         let idle = {
             let mut idle = self.idle();
             // Others are at a node that may not be the primary any more.
-            idle.retain(|(made, _)| *made == generation);
-            idle.pop()
+            idle.retain(|(made, _)| !made.is_before(&spot));
+            let there = idle.iter().position(|(made, _)| *made == spot);
+            there.map(|place| idle.swap_remove(place))
         };
         let connection = match idle {
             Some((_, connection)) => connection,
-            None => match seat.nodes().dial(node).await {
+            None => match way.dial(&spot).await {
                 Ok(connection) => connection,
                 Err(failed) => return Ok(Err(Failed::Away(failed.why()))),
             },
         };
-        let have = self.count(seat, wanted, connection.clone()).await;
+        let have = self.count(way.options(), wanted, connection.clone()).await;
         // An old primary has replicas, too, for a while.
-        if seat.is_deposed(generation) {
+        if way.has_left(&spot) {
             return Ok(Err(Failed::Away("another node is the primary now".into())));
         }
         if have.is_ok() {
-            self.idle().push((generation, connection));
+            self.idle().push((spot, connection));
         }
         Ok(have)
     }
 
     async fn count(
         &self,
-        seat: &Seat,
+        options: &RedisOptions,
         wanted: &Wanted<'_>,
         connection: Connection,
     ) -> Result<Option<u32>, Failed> {
-        let options = &seat.nodes().options;
         let silent = |limit| Failed::Away(format!("no answer within {limit:?}"));
         let (limit, wait) = (options.response_timeout, options.replicas_timeout);
         let marked = timeout(limit, self.mark(wanted, &connection, limit)).await;
@@ -168,6 +170,10 @@ impl Replicas {
 fn failed(error: &redis::RedisError) -> Failed {
     match Trouble::of(error) {
         Trouble::No(no) if no.why.starts_with("NOPERM") => Failed::Never(No { hint: RIGHT, ..no }),
+        // The slot is at another node of the cluster now, or will be soon.
+        Trouble::No(no) if ["MOVED", "ASK"].iter().any(|word| no.why.starts_with(word)) => {
+            Failed::Away(no.why)
+        }
         Trouble::No(no) if no.kind == Kind::Never => Failed::Never(no),
         Trouble::No(No { why, .. }) | Trouble::Lost(why) => Failed::Away(why),
         _ => Failed::Away(error.to_string()),

@@ -52,6 +52,9 @@ fn whole(lua: &str, counts: bool) -> String {
     };
     lua.lines().map(line).collect()
 }
+/// How long after a shard has come to another node of a cluster those who wait in it are taken to live though they do not
+/// hear there: as long as it takes them to notice.
+const MOVE_GRACE: Micros = 10_000_000;
 
 /// One verb as the server runs it.
 #[derive(Debug)]
@@ -63,13 +66,14 @@ pub(super) struct Verb {
 }
 
 impl Verb {
-    fn new(by: ScriptClock, guard: Option<Micros>, lua: &str) -> Self {
+    fn new(by: ScriptClock, (guard, cluster): (Option<Micros>, bool), lua: &str) -> Self {
         let clock = by.source();
         let guard = guard.map_or("false".into(), |longest| longest.to_string());
         let life = pack::life(HANDOVER_TTL);
-        let names = "HANDOVER_TTL, HANDOVER_LIFE, RESULT_GRACE, TOKENS_AHEAD, GUARD";
-        let times =
-            format!("local {names} = {HANDOVER_TTL}, '{life}', {RESULT_GRACE}, {TOKENS_AHEAD}, {guard}\n");
+        let times = format!(
+            "local HANDOVER_TTL, HANDOVER_LIFE, RESULT_GRACE, TOKENS_AHEAD = {HANDOVER_TTL}, '{life}', {RESULT_GRACE}, {TOKENS_AHEAD}\n\
+             local MOVE_GRACE, GUARD, CLUSTER = {MOVE_GRACE}, {guard}, {cluster}\n"
+        );
         let source =
             [clock, &times, include_str!("lua/parts/key.lua"), &whole(lua, by == ScriptClock::Driven)]
                 .concat();
@@ -115,11 +119,14 @@ pub(super) struct Scripts {
     pub(super) touch: Verb,
     pub(super) look: Verb,
     pub(super) result: Verb,
+    /// Marks a shard as heard where it is; of a cluster only.
+    pub(super) here: Verb,
 }
 
 impl Scripts {
-    /// The verbs on this clock, with the longest ttl of a boot guard.
-    pub(super) fn new(clock: ScriptClock, guard: Option<Micros>) -> Self {
+    /// The verbs on this clock, with the longest ttl of a boot guard, and whether they run in a cluster.
+    pub(super) fn new(clock: ScriptClock, guard: Option<Micros>, cluster: bool) -> Self {
+        let guard = (guard, cluster);
         Scripts {
             acquire: Verb::new(clock, guard, include_str!("lua/acquire.lua")),
             leave: Verb::new(clock, guard, include_str!("lua/leave.lua")),
@@ -130,6 +137,7 @@ impl Scripts {
             touch: Verb::new(clock, guard, include_str!("lua/touch.lua")),
             look: Verb::new(clock, guard, include_str!("lua/look.lua")),
             result: Verb::new(clock, guard, include_str!("lua/result.lua")),
+            here: Verb::new(clock, guard, include_str!("lua/here.lua")),
         }
     }
 }
@@ -140,7 +148,7 @@ mod tests {
 
     #[test]
     fn every_part_that_a_verb_names_is_there() {
-        let scripts = Scripts::new(ScriptClock::Servers, None);
+        let scripts = Scripts::new(ScriptClock::Servers, None, false);
         for verb in [
             &scripts.acquire,
             &scripts.leave,
@@ -150,6 +158,7 @@ mod tests {
             &scripts.forget,
             &scripts.touch,
             &scripts.result,
+            &scripts.here,
         ] {
             assert!(verb.source.contains("'TOOLATE '"), "{}", verb.source);
         }

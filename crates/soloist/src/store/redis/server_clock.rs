@@ -81,7 +81,16 @@ impl ServerClock {
         events: &broadcast::Sender<Told>,
         by: ScriptClock,
     ) -> Self {
-        let events = events.downgrade();
+        Self::of(store, hub, events.downgrade(), by)
+    }
+
+    /// The same, for one node of several.
+    pub(super) fn of(
+        store: Arc<str>,
+        hub: Arc<Hub>,
+        events: broadcast::WeakSender<Told>,
+        by: ScriptClock,
+    ) -> Self {
         ServerClock { store, hub, events, known: Mutex::default(), by }
     }
 

@@ -41,7 +41,7 @@ pub(super) enum Kind {
 use Kind::{Away, Never, NotNow};
 
 const LOGIN: &str = "check user and password in the URL: redis://user:password@host, special letters as %XX";
-const CLUSTER: &str = "this server is part of a cluster; name one that is not";
+const CLUSTER: &str = "this server is a node of a cluster: use redis-cluster://host:port";
 
 const WORDS: [(&str, Kind, &str); 16] = [
     ("LOADING", Away, "the server is still loading its data; try again when it is done"),

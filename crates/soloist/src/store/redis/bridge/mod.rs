@@ -75,7 +75,7 @@ impl BridgeStore {
     /// What becomes of an answer of ours once the old key is asked for, too.
     async fn admit(&self, request: &Request, reply: Reply) -> Result<Reply> {
         let Answer::Granted(grant) = reply.answer else { return Ok(reply) };
-        match self.marker.take(&self.inner.link, request, &grant).await? {
+        match self.marker.take(self.inner.way.link()?, request, &grant).await? {
             There::Ours => Ok(reply),
             There::Theirs(value) => {
                 let holding = self.theirs(request, &grant, &value, reply.read.store)?;
@@ -127,7 +127,7 @@ impl BridgeStore {
 
     /// Gives their key back.
     async fn drop_mark(&self, key: &Key, whose: String) -> Result<()> {
-        self.marker.give_back(&self.inner.link, key, whose, None).await
+        self.marker.give_back(self.inner.way.link()?, key, whose, None).await
     }
 }
 
@@ -181,7 +181,7 @@ impl Store for BridgeStore {
         let mut answers = self.inner.renew(renewals).await?;
         for (renewal, answer) in renewals.iter().zip(&mut answers) {
             let Renewed::Renewed { token, .. } = *answer else { continue };
-            if !self.marker.keep(&self.inner.link, &renewal.key, renewal.ttl, token).await? {
+            if !self.marker.keep(self.inner.way.link()?, &renewal.key, renewal.ttl, token).await? {
                 // An old process has taken it by force: we have lost it, whatever our own store says.
                 tracing::warn!(key = %renewal.key, "an old process has taken the key");
                 self.inner.release(&renewal.key, &renewal.who).await?;
@@ -209,13 +209,13 @@ impl Store for BridgeStore {
         let published = self.inner.publish(publication).await?;
         let told = Some(publication).filter(|_| published == Published::Published);
         self.marker
-            .give_back(&self.inner.link, &publication.key, publication.ticket.to_string(), told)
+            .give_back(self.inner.way.link()?, &publication.key, publication.ticket.to_string(), told)
             .await?;
         Ok(published)
     }
 
     async fn forget(&self, key: &Key) -> Result<bool> {
-        self.marker.forget(&self.inner.link, key).await?;
+        self.marker.forget(self.inner.way.link()?, key).await?;
         self.inner.forget(key).await
     }
 

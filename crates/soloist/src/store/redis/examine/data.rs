@@ -105,7 +105,7 @@ pub(super) fn min_replicas(info: &Info) -> Option<Finding> {
 }
 
 /// What its place among other servers is.
-pub(super) fn role(info: &Info, several: bool) -> Vec<Finding> {
+pub(super) fn role(info: &Info, several: bool, cluster: bool) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut find = |level, code, what: String, why: &str, fix: &str| {
         found.push(Finding::new(level, code, what, why).fix(fix));
@@ -118,12 +118,12 @@ pub(super) fn role(info: &Info, several: bool) -> Vec<Finding> {
             "it keeps no data",
             "name it as redis-sentinel://host:26379/NAME, NAME being what it calls the primary",
         ),
-        Some("cluster") => find(
+        Some("cluster") if !cluster => find(
             Level::Error,
             "cluster",
             "it is part of a Cluster".into(),
             "keys whose slot is at another node are refused (MOVED)",
-            "name a server that is not part of a Cluster",
+            "name the cluster: redis-cluster://host",
         ),
         _ => {}
     }
@@ -207,18 +207,18 @@ mod tests {
     fn replicas_are_judged() {
         let primary = "role:master\nconnected_slaves:1\nslave0:ip=10.0.0.2,port=6379,";
         let healthy = Info::of(&format!("{primary}state=online,offset=9,lag=1\nmin_slaves_good_slaves:1"));
-        assert_eq!((min_replicas(&healthy), role(&healthy, false)), (None, vec![]));
+        assert_eq!((min_replicas(&healthy), role(&healthy, false, false)), (None, vec![]));
         let unsafe_one = Info::of(&format!("{primary}state=online,offset=9,lag=11"));
         assert_eq!(min_replicas(&unsafe_one).unwrap().level, Level::Warning);
-        assert_eq!(levels(role(&unsafe_one, true)), [(Level::Warning, "replica-link")]);
+        assert_eq!(levels(role(&unsafe_one, true, false)), [(Level::Warning, "replica-link")]);
         let behind = Info::of(&format!("{primary}state=send_bulk,offset=0,lag=0"));
-        assert_eq!(levels(role(&behind, true)), [(Level::Warning, "replica-link")]);
+        assert_eq!(levels(role(&behind, true, false)), [(Level::Warning, "replica-link")]);
         let replica = Info::of("role:slave\nmaster_link_status:down\nconnected_slaves:0");
-        assert_eq!(levels(role(&replica, true)), [(Level::Warning, "replica-link")]);
+        assert_eq!(levels(role(&replica, true, false)), [(Level::Warning, "replica-link")]);
         let both = [(Level::Error, "is-replica"), (Level::Warning, "replica-link")];
-        assert_eq!(levels(role(&replica, false)), both);
+        assert_eq!(levels(role(&replica, false, false)), both);
         for mode in ["sentinel", "cluster"] {
-            let found = role(&Info::of(&format!("redis_mode:{mode}")), false);
+            let found = role(&Info::of(&format!("redis_mode:{mode}")), false, false);
             assert_eq!(levels(found), [(Level::Error, mode)]);
         }
     }

@@ -56,7 +56,7 @@ pub(super) async fn examine(nodes: &Nodes, ttl: Duration) -> Result<Vec<Finding>
         Some(error) if seen.is_empty() => return Err(error),
         _ => {}
     }
-    if nodes.several() {
+    if nodes.several() && !nodes.cluster {
         findings.extend(together(&seen));
     }
     for Seen { node, findings: found, .. } in seen {
@@ -136,7 +136,7 @@ async fn examine_one(nodes: &Nodes, node: usize, ttl: Duration) -> Result<Seen> 
     let (ahead, unsure) = clock(&mut asked).await.unwrap_or_default();
 
     findings.extend(service::version(&info));
-    findings.extend(data::role(&info, nodes.several()));
+    findings.extend(data::role(&info, nodes.several(), nodes.cluster));
     findings.extend(data::eviction(&info));
     findings.extend(data::memory(&info));
     findings.extend(data::persistence(&info));

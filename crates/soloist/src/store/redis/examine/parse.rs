@@ -16,7 +16,7 @@ pub(crate) fn info(bytes: &[u8]) {
     info.take(&Value::Array(words));
     let ttl = Duration::from_secs(30);
     let several = text.len().is_multiple_of(2);
-    let mut found = data::role(&info, several);
+    let mut found = data::role(&info, several, several);
     found.extend(service::version(&info));
     found.extend(data::eviction(&info));
     found.extend(data::memory(&info));

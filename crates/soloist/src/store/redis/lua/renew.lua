@@ -6,7 +6,7 @@
 --- needs late, lease, grant
 local answers = { now }
 local how, ttl, kind, least, life, ends
-for i = 1, #KEYS do
+for i = 1, (#ARGV - 1) / 2 do
   local whose = ARGV[2 * i - 1]
   if ARGV[2 * i] ~= how then
     -- Mostly all have the same ttl, and what follows from it is made once.

@@ -7,7 +7,8 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisError};
 use tokio::time::timeout;
 
-use super::{At, Shared};
+use super::Shared;
+use crate::store::redis::at::At;
 use crate::store::redis::greeting::{self, Failed};
 use crate::store::redis::trouble::{Kind, No, Trouble};
 

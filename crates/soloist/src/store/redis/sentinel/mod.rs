@@ -10,7 +10,6 @@ mod url;
 mod watch;
 
 use std::collections::{HashSet, VecDeque};
-use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -23,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use self::ask::Answer;
+use super::at::At;
 use super::greeting::Failed;
 use super::options::RedisOptions;
 use super::trouble::Kind;
@@ -35,20 +35,6 @@ const OLDER: Duration = Duration::from_secs(60);
 const MOST_LEARNED: usize = 16;
 /// So many addresses of nodes are remembered at least. Where each failover brings new ones, old ones are dropped.
 const NODES_KEPT: usize = 64;
-
-/// Where a Sentinel or a node is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct At {
-    host: String,
-    port: u16,
-}
-
-impl fmt::Display for At {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let At { host, port } = self;
-        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
-    }
-}
 
 /// What a URL says of them, and what they have said.
 pub(super) struct Sentinels {
@@ -230,7 +216,7 @@ impl Shared {
 
     /// How to connect to a Sentinel.
     fn client(&self, at: &At) -> Result<Client, Failed> {
-        url::client(&self.login, at, &self.store)
+        at.client(&self.login, &self.store)
     }
 
     /// Those that are known of by hearsay stand behind those of the URL, and are forgotten when nobody names them.
@@ -278,7 +264,7 @@ impl Told {
             known.hints = known.hints.max(hints);
             return Ok(Named { node: self.dropped + place, client: known.client.clone() });
         }
-        let client = url::client(login, &at, store)?;
+        let client = at.client(login, store)?;
         if self.nodes.len() == NODES_KEPT {
             self.nodes.pop_front();
             self.dropped += 1;

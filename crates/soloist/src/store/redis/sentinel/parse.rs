@@ -2,7 +2,8 @@
 
 use redis::Value;
 
-use super::{At, Sentinels, ask};
+use super::{Sentinels, ask};
+use crate::store::redis::at::At;
 use crate::store::redis::options::RedisOptions;
 use crate::store::redis::parse::{of_tree, tree};
 use crate::store::url::{PASSWORD, redact};

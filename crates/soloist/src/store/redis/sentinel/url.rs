@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use redis::{Client, ConnectionAddr, ConnectionInfo};
+use redis::ConnectionInfo;
 use tokio::sync::watch as channel;
 
-use super::{At, Sentinels, Shared};
+use super::{Sentinels, Shared};
 use crate::error::{Error, Result};
 use crate::store::redis::address;
-use crate::store::redis::greeting::{self, Failed};
+use crate::store::redis::at::At;
 use crate::store::redis::options::RedisOptions;
 use crate::store::url::redact;
 
@@ -37,7 +37,7 @@ impl Sentinels {
         };
         let named: Vec<_> = hosts.iter().map(|host| info(&sentinel, host)).collect::<Result<_>>()?;
         let login = named[0].clone();
-        let named: Vec<_> = named.iter().filter_map(|info| place(info.addr())).collect();
+        let named: Vec<_> = named.iter().filter_map(|info| At::of(info.addr())).collect();
         let (all, hints) = (channel::Sender::new(named.clone()), channel::Sender::new(0));
         let shared = Shared { store, options, name, named, login, all, hints };
         Ok(Some(Sentinels {
@@ -125,30 +125,11 @@ fn escaped(text: &str) -> String {
         .collect()
 }
 
-fn place(addr: &ConnectionAddr) -> Option<At> {
-    match addr {
-        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
-            Some(At { host: host.clone(), port: *port })
-        }
-        _ => None,
-    }
-}
-
-/// A client for an address, with the login and certificates of another.
-pub(super) fn client(like: &ConnectionInfo, at: &At, store: &str) -> Result<Client, Failed> {
-    let At { host, port } = at.clone();
-    let addr = match like.addr().clone() {
-        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
-            ConnectionAddr::TcpTls { host, port, insecure, tls_params }
-        }
-        _ => ConnectionAddr::Tcp(host, port),
-    };
-    Client::open(like.clone().set_addr(addr)).map_err(|error| greeting::failed(&error, store))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use redis::ConnectionAddr;
+
     use super::*;
 
     fn of(url: &str) -> Result<Option<Sentinels>> {

@@ -8,7 +8,8 @@ use redis::RedisError;
 use redis::aio::PubSub;
 use tokio::time::timeout;
 
-use super::{At, Shared};
+use super::Shared;
+use crate::store::redis::at::At;
 use crate::store::redis::backoff::Backoff;
 
 const SWITCHED: &str = "+switch-master";

@@ -1,13 +1,13 @@
 -- Who may be made the holder, and how.
 
-local EPOCH = 'soloist:1:epoch' -- 'RUN SINCE': since when this run of the server is known to lose nothing
+local EPOCH = SHARD .. 'epoch' -- 'RUN SINCE': since when this run of the server is known to lose nothing
 
 -- How long nothing may be granted here yet, in microseconds: on a server that may have lost its data (another run of
 -- it, or its epoch is gone) until every lease of before has ended. 0 without a boot guard.
 -- Invariant: whatever makes a holder of somebody else than the holder asks this first.
 local function guard_left()
   if not GUARD then return 0 end
-  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or '-'
+  local run = this_run()
   local known, since = string.match(redis.call('GET', EPOCH) or '', '^(%S+) (%d+)$')
   since = tonumber(since)
   if known ~= run or since > now then

@@ -1,6 +1,6 @@
 -- Stands in front of every verb: the key at hand. The scripts follow protocol/key_state.rs, with the same effects in
 -- the same order; a change there is a change here. (`now`, HANDOVER_TTL and such a lease's life in
--- milliseconds, RESULT_GRACE, TOKENS_AHEAD and GUARD, false or the longest ttl, are set before this file. A line `--- needs a, b` in a verb is where parts/a.lua and parts/b.lua stand: what
+-- milliseconds, RESULT_GRACE, TOKENS_AHEAD, MOVE_GRACE, GUARD, false or the longest ttl, and CLUSTER are set before this file. A line `--- needs a, b` in a verb is where parts/a.lua and parts/b.lua stand: what
 -- comes before is the short way, for the common case, which does not pay for the functions that it does not call. A
 -- line `--- took a` is for tests, which count how often each way is gone.)
 --
@@ -14,6 +14,8 @@
 local NEVER = 9007199254740992
 local DAY = 86400000
 local fence, lease, queue, result = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+-- In a cluster all names of a call share a shard, and whatever else is needed has to be in its slot.
+local SHARD = CLUSTER and string.sub(KEYS[1], 1, 15) or 'soloist:1:' -- 'soloist:1:{00}:'
 -- The lease and what stands in it: false, nobody holds the key; nil, it was not looked at yet.
 local held, deadline, ticket, session, token
 
@@ -25,5 +27,9 @@ end
 
 -- Tells those who watch.
 local function tell(told)
-  redis.call('PUBLISH', 'soloist:1:events', told)
+  if CLUSTER then
+    redis.call('SPUBLISH', SHARD .. 'e', told)
+  else
+    redis.call('PUBLISH', 'soloist:1:events', told)
+  end
 end

@@ -1,8 +1,32 @@
 -- The lease: looked at, written, dropped; and messages to sessions.
 
+local HEARD = SHARD .. 'heard' -- 'RUN SINCE': since when this run has the shard, and so is heard by those who wait
+
+-- Which run of the server this is.
+local function this_run()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or '-'
+end
+
+-- Whether a shard of a cluster has come to this node so lately that those who wait in it may not hear here yet: it was
+-- moved, or a replica was promoted. The first run that is known of a shard has always had it.
+local function came_lately()
+  local run = this_run()
+  local known, since = string.match(redis.call('GET', HEARD) or '', '^(%S+) (%d+)$')
+  since = tonumber(since)
+  if known == run and since <= now then return now < since + MOVE_GRACE end
+  since = known and now or 0
+  redis.pcall('SET', HEARD, run .. ' ' .. string.format('%.0f', since))
+  return since > 0
+end
+
 -- Tells a session; answers how many hear it.
+-- Invariant: 0 means that the session is gone. Where that is not sure, it is taken to hear: if it lives it finds out
+-- what it was told as soon as it hears here, and if not, the short ttl of a hand-over ends that.
 local function wake(to, message)
-  return redis.call('PUBLISH', 'soloist:1:s:' .. to, message)
+  if not CLUSTER then return redis.call('PUBLISH', 'soloist:1:s:' .. to, message) end
+  local heard = redis.call('SPUBLISH', SHARD .. 's:' .. to, message)
+  if heard == 0 and came_lately() then return 1 end
+  return heard
 end
 
 -- Tells a holder that this lease of his has ended, and how.

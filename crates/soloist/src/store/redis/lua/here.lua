@@ -1,0 +1,5 @@
+-- Writes down that a shard is heard at this node: of a cluster only.
+-- KEYS  fence
+--- needs late, lease
+if CLUSTER then came_lately() end
+return 1

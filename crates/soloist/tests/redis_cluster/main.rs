@@ -1,0 +1,13 @@
+//! A cluster whose slots move and whose primaries end.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+#[path = "../support/cluster.rs"]
+mod cluster;
+mod connect;
+mod failover;
+mod load;
+mod moves;
+#[path = "../support/party.rs"]
+mod party;
+#[path = "../support/redis_server.rs"]
+mod redis_server;
