@@ -41,6 +41,7 @@ worlds! {
     kept:
         a_deadline_is_never_later_than_the_stores,
         nor_is_it_when_two_change_the_ttl,
+        what_was_given_up_is_counted_by,
         a_loss_is_told_once_and_to_all,
         a_loss_outlives_a_confirmation;
 }

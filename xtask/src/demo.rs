@@ -1,4 +1,4 @@
-//! The main job on the local store: one result for twenty processes, and one lock for twenty more.
+//! The main job on a local store of its own: one result for twenty processes, and one lock for twenty more.
 
 use std::env::consts::EXE_SUFFIX;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ fn exercise() -> Result<(), String> {
     let soloist = soloist.canonicalize().map_err(|error| format!("{}: {error}", soloist.display()))?;
     let folder = target.join(format!("demo-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let folder = folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))?;
     let outcome = once(&soloist, &folder).and_then(|()| run(&soloist, &folder));
     let _ = std::fs::remove_dir_all(&folder);
     outcome
@@ -48,8 +49,13 @@ fn run(soloist: &Path, folder: &Path) -> Result<(), String> {
 /// Runs the whole fleet at once, and answers what each printed.
 fn all(soloist: &Path, folder: &Path, args: &[&str]) -> Result<Vec<String>, String> {
     let start = |_| {
-        let command = Command::new(soloist).args(args).current_dir(folder).stdout(Stdio::piped()).spawn();
-        command.map_err(|error| format!("{}: {error}", soloist.display()))
+        let mut command = Command::new(soloist);
+        command.args(args).current_dir(folder).stdout(Stdio::piped());
+        // The keys of whoever runs this, and his own store, are none of its business.
+        command
+            .env("SOLOIST_STORE", format!("local:{}", folder.join("store").display()))
+            .env_remove("SOLOIST_PREFIX");
+        command.spawn().map_err(|error| format!("{}: {error}", soloist.display()))
     };
     let fleet = (0..FLEET).map(start).collect::<Result<Vec<Child>, _>>()?;
     let end = |child: Child| {

@@ -6,6 +6,7 @@ mod demo;
 mod fuzz;
 mod install;
 mod interleave;
+mod matrix;
 mod plants;
 mod soak;
 mod steps;
@@ -25,6 +26,7 @@ cargo xtask CHORE
   soak    the long runs of the tests (SOLOIST_SOAK=1), in release mode; with --minutes N [--seed S] the
           simulation, a real server and the local store for so long, from that seed on
   fuzz    [--seconds N] [TARGET...]: everything that parses, led by coverage; see fuzz/README.md
+  matrix  PROGRAM...: the suites that a server decides, on each of these Redis or Valkey servers
   interleave
           [--iterations N] [--seed S]: the library's threads in so many orders; --planted: whether each bug
           that is put into a copy of it is found
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
             }
         },
         "bench" => enter_root().and_then(|()| bench::bench(&std::env::args().skip(2).collect::<Vec<_>>())),
+        "matrix" => enter_root().and_then(|()| matrix::matrix(&std::env::args().skip(2).collect::<Vec<_>>())),
         "demo" => enter_root().and_then(|()| demo::demo()),
         "interleave" => {
             let args: Vec<_> = std::env::args().skip(2).collect();

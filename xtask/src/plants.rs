@@ -25,8 +25,8 @@ const PLANTS: &[Plant] = &[
     Plant {
         what: "an owner wakes the keeper before its lease is in the book",
         file: "keeper/book.rs",
-        right: "        let time = page.renewals.add(Arc::clone(kept), confirm, now);\n        page.busy = true;\n        self.wake_by(page, time);\n",
-        wrong: "        self.wake(page);\n        page = self.page();\n        page.renewals.add(Arc::clone(kept), confirm, now);\n        page.busy = true;\n",
+        right: "        let time = page.renewals.add(Arc::clone(kept), now);\n        page.busy = true;\n        self.wake_by(page, time);\n",
+        wrong: "        self.wake(page);\n        page = self.page();\n        page.renewals.add(Arc::clone(kept), now);\n        page.busy = true;\n",
         world: "book::no_wake_up_is_lost",
     },
     Plant {
@@ -161,6 +161,13 @@ const PLANTS: &[Plant] = &[
         right: "            life.deadline = earlier(life.deadline, end);\n            //",
         wrong: "            //",
         world: "kept::nor_is_it_when_two_change_the_ttl",
+    },
+    Plant {
+        what: "a shorter request that was given up is forgotten",
+        file: "kept.rs",
+        right: "            life.deadline = earlier(earlier(end, open), self.until);",
+        wrong: "            let _ = open;\n            life.deadline = earlier(end, self.until);",
+        world: "kept::what_was_given_up_is_counted_by",
     },
     Plant {
         what: "a later loss replaces the first",

@@ -17,6 +17,12 @@ pub(crate) fn play(words: &[String]) -> Outcome<()> {
             (first.parse()?, tasks.parse()?),
             millis.parse()?,
         )),
+        ["cohort", url, key, members, millis] => runtime.block_on(cases::in_cohort(
+            url,
+            key,
+            members.parse()?,
+            std::time::Duration::from_millis(millis.parse()?),
+        )),
         ["hop", url, mine, other, first, millis] => {
             runtime.block_on(cases::hop(url, mine, other, first == "first", millis.parse()?))
         }

@@ -98,6 +98,9 @@ pub(crate) struct LockArgs {
     /// A remark for whoever looks at the key
     #[arg(long, value_name = "TEXT")]
     pub(crate) note: Option<String>,
+    /// Count the lease only when so many replicas of a Redis have it [default: 0]
+    #[arg(long, env = "SOLOIST_REPLICAS", hide_env_values = true, value_name = "N")]
+    pub(crate) replicas: Option<u32>,
     /// Hold it until it is released, however long that takes
     #[arg(long, conflicts_with = "ttl")]
     pub(crate) no_expiry: bool,
@@ -140,6 +143,9 @@ pub(crate) struct OnceArgs {
     /// Do not wait behind so many: exit with 124 [default: 100000]
     #[arg(long, value_name = "N")]
     pub(crate) max_waiting: Option<u64>,
+    /// Count the lease only when so many replicas of a Redis have it [default: 0]
+    #[arg(long, env = "SOLOIST_REPLICAS", hide_env_values = true, value_name = "N")]
+    pub(crate) replicas: Option<u32>,
     /// When the command fails: share its output and exit code with whoever waits, or let the next in line retry
     #[arg(long, value_enum, default_value = "share", value_name = "HOW", hide_possible_values = true)]
     pub(crate) on_error: OnError,

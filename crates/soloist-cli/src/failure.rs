@@ -98,6 +98,10 @@ impl From<Error> for Failure {
             Error::BadResult { key, .. } => {
                 Some(format!("`soloist forget {}` has it computed again", argument(key.as_str())))
             }
+            Error::NotReplicated { .. } => Some(
+                "are the replicas connected (`soloist doctor`)? try again, or pass a smaller --replicas"
+                    .into(),
+            ),
             error => error.hint().map(Into::into),
         };
         let message = match &error {

@@ -6,6 +6,8 @@ Stores (--store URL, or the environment variable SOLOIST_STORE):
   local:/path         the same, in a folder of your own
   redis://host:6379   one Redis or Valkey (rediss:// with TLS, redis+unix:///path)
   redis://h1,h2,h3    a primary and its replicas: the primary is found, and followed
+  redis-sentinel://s1,s2,s3/NAME
+                      the primary that Sentinels name
   memory:             inside one process; for trying out only
 
 Exit codes:

@@ -76,7 +76,7 @@ fn begin() -> Outcome {
 
 async fn perform(cli: Cli, guard: Option<Guard>) -> Outcome {
     let prefix = cli.global.prefix.unwrap_or_default();
-    let builder = || Client::builder().prefix(&prefix);
+    let builder = || Client::builder().prefix(&prefix).password_from_env();
     let (url, json) = (cli.global.store.unwrap_or_default(), cli.global.json);
     if let Verb::Doctor(args) = cli.verb {
         return doctor::doctor(builder, &url, args, json).await;

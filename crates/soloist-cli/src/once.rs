@@ -38,6 +38,9 @@ pub(crate) async fn once(client: &Client, guard: Guard, args: OnceArgs) -> Outco
     if let Some(most) = args.max_waiting {
         asking = asking.max_waiting(most);
     }
+    if let Some(replicas) = args.replicas {
+        asking = asking.replicas(replicas);
+    }
     // Refused now rather than when the work is done.
     asking = asking.keep(args.keep).keep_errors(args.keep_errors);
     let joined = tokio::select! {

@@ -67,6 +67,9 @@ pub(crate) async fn acquire(client: &Client, args: &LockArgs, signals: &mut Sign
             if let Some(note) = &args.note {
                 asking = asking.note(note);
             }
+            if let Some(replicas) = args.replicas {
+                asking = asking.replicas(replicas);
+            }
             if args.no_expiry {
                 asking = asking.no_expiry();
             }

@@ -108,6 +108,9 @@ where
         };
         let mut said = Said::default();
         event.record(&mut said);
+        if let Some(text) = said.kindly() {
+            return to.write_str(&text);
+        }
         writeln!(to, "soloist: {level}: {}{}", plain(&said.message), plain(&said.fields))
     }
 }
@@ -116,9 +119,36 @@ where
 struct Said {
     message: String,
     fields: String,
+    /// What a finding about the store says.
+    store: String,
+    what: String,
+    fix: String,
+}
+
+impl Said {
+    /// In words where whoever runs a command is to do something about it.
+    fn kindly(&self) -> Option<String> {
+        if self.message != "store may lose locks" {
+            return None;
+        }
+        let Said { store, what, fix, .. } = self;
+        let warning = format!("warning: {} may lose locks: {}", plain(store), plain(what));
+        let way_out = if fix.is_empty() { String::new() } else { format!("{}; ", plain(fix)) };
+        Some(format!("soloist: {warning}\nsoloist: hint: {way_out}`soloist doctor` says more\n"))
+    }
 }
 
 impl Visit for Said {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "store" => self.store = value.to_owned(),
+            "what" => self.what = value.to_owned(),
+            "fix" => self.fix = value.to_owned(),
+            _ => {}
+        }
+        self.record_debug(field, &value);
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         // Writing to a string does not fail.
         let _ = match field.name() {

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::Cache;
 use crate::client::{Client, Inner};
+use crate::cohort::Cohorts;
 use crate::error::{Error, Result};
 use crate::flights::Flights;
 use crate::keeper::Keeper;
 use crate::limits;
 use crate::name::{Holder, MAX_PREFIX};
 use crate::replicas;
+use crate::store::password::Password;
 use crate::store::prefix::PrefixStore;
 use crate::store::{Store, StoreUrl, local, memory, redis};
 
@@ -17,6 +20,8 @@ use crate::store::{Store, StoreUrl, local, memory, redis};
 const DEFAULT_TTL: Duration = Duration::from_secs(30);
 /// The largest result where nothing else is said: 16 MiB.
 const DEFAULT_MAX_RESULT: u64 = 16 << 20;
+/// How many results, and of how many bytes, are kept in a process where nothing else is said.
+const DEFAULT_CACHE: (usize, usize) = (10_000, 64 << 20);
 /// The longest line where nothing else is said. On a Redis it takes some 10 MB there.
 const DEFAULT_MAX_WAITING: u64 = 100_000;
 
@@ -51,6 +56,9 @@ pub struct ClientBuilder {
     max_result: u64,
     max_waiting: u64,
     replicas: u32,
+    result_cache: Option<(usize, usize)>,
+    password: Option<Password>,
+    password_from_env: bool,
 }
 
 impl Default for ClientBuilder {
@@ -62,6 +70,9 @@ impl Default for ClientBuilder {
             max_result: DEFAULT_MAX_RESULT,
             max_waiting: DEFAULT_MAX_WAITING,
             replicas: 0,
+            result_cache: None,
+            password: None,
+            password_from_env: false,
         }
     }
 }
@@ -109,6 +120,55 @@ impl ClientBuilder {
         self
     }
 
+    /// Keeps results that the store [keeps](crate::Once::keep) in this process, too, so that reading one again costs no
+    /// request and less than a microsecond: of so many keys at most, and so many bytes (a result counts with its size,
+    /// its names, and 256). When there is no room, the one that has been here longest goes; one that was read since
+    /// it came has another round. Off unless this is called; [`Once::cached`](crate::Once::cached) says otherwise for a
+    /// call (for a client without this: of 10,000 keys and 64 MiB). [`Client::result`] always asks the store.
+    ///
+    /// What a reader may see: after a result was forgotten or replaced elsewhere, the old one, for as long as the
+    /// store's word of that is on its way, and at the very most for a second, whatever becomes of the store, of the
+    /// network, or of this process. After [`Client::forget`] of this client has answered, never. After the end of its
+    /// `keep`, never, counted on this process's clock from before it was asked for. What nobody tells of (a `FLUSHALL`, a key
+    /// that is deleted by hand or evicted) is seen until the end of its `keep`.
+    ///
+    /// That is kept up by the store's events, over one subscription: on a Redis the process then hears all events of its
+    /// database, and while it reads, the connection that hears is asked four times a second whether all has arrived. While
+    /// that is not known, or something was missed, the store is asked, as without a cache: so a client that reads less
+    /// than once a second asks each time. In memory and on the local store the word is there when whoever changed something
+    /// is answered; a process that is killed just then may leave the old result here until the next event of its
+    /// shard. Other stores tell of nothing unless they have [`Store::results`], and nothing is kept of them.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// use soloist::Client;
+    ///
+    /// let client = Client::builder().result_cache(10_000, 64 << 20).connect("memory:").await?;
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn result_cache(mut self, keys: usize, bytes: usize) -> Self {
+        self.result_cache = Some((keys, bytes));
+        self
+    }
+
+    /// The password of the server, where the URL has none: from a file, or from whatever keeps your secrets. It is put
+    /// into no message. A local store has none.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(Password::new(password.into()));
+        self
+    }
+
+    /// Has [`connect`](ClientBuilder::connect) take the password, where neither the URL nor
+    /// [`password`](ClientBuilder::password) has one, from the file that the environment variable
+    /// `SOLOIST_PASSWORD_FILE` names, or else from `SOLOIST_PASSWORD`.
+    pub fn password_from_env(mut self) -> Self {
+        self.password_from_env = true;
+        self
+    }
+
     /// Opens a store by its URL. An empty text is the local store.
     ///
     /// # Errors
@@ -136,6 +196,10 @@ impl ClientBuilder {
     pub async fn connect(self, url: &str) -> Result<Client> {
         self.check()?;
         let url: StoreUrl = if url.is_empty() { StoreUrl::Local(None) } else { url.parse()? };
+        let url = match url {
+            StoreUrl::Redis(url) => StoreUrl::Redis(self.with_password(url)?),
+            other => other,
+        };
         let store: Arc<dyn Store> = match url {
             StoreUrl::Local(path) => Arc::new(local::LocalStore::open(path.as_deref())?),
             StoreUrl::Memory => Arc::new(memory::MemoryStore::new()),
@@ -176,8 +240,29 @@ impl ClientBuilder {
             if self.prefix.is_empty() { store } else { Arc::new(PrefixStore::new(store, &self.prefix)) };
         let replicas = replicas::check(&*store, self.replicas)?;
         let keeper = Keeper::start(Arc::clone(&store))?;
-        let (flights, max_result, max_waiting) = (Flights::default(), self.max_result, self.max_waiting);
-        Ok(Client::new(Inner { store, keeper, flights, holder, ttl, max_result, max_waiting, replicas }))
+        let (flights, cohorts) = (Flights::default(), Cohorts::default());
+        let (max_result, max_waiting) = (self.max_result, self.max_waiting);
+        let (usual, (keys, bytes)) =
+            (self.result_cache.is_some(), self.result_cache.unwrap_or(DEFAULT_CACHE));
+        let cache = Arc::new(Cache::new(usual, keys, bytes));
+        Ok(Client::new(Inner {
+            cache,
+            store,
+            keeper,
+            flights,
+            cohorts,
+            holder,
+            ttl,
+            max_result,
+            max_waiting,
+            replicas,
+        }))
+    }
+
+    fn with_password(&self, url: String) -> Result<String> {
+        let said = if self.password_from_env { Password::from_env()? } else { None };
+        let password = self.password.as_ref().or(said.as_ref());
+        Ok(password.map_or_else(|| url.clone(), |password| password.put_into(&url)))
     }
 
     fn check(&self) -> Result<Holder> {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::builder::ClientBuilder;
+use crate::cache::Cache;
+use crate::cohort::Cohorts;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::flights::Flights;
@@ -51,6 +53,8 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) keeper: Keeper,
     pub(crate) flights: Flights,
+    pub(crate) cohorts: Cohorts,
+    pub(crate) cache: Arc<Cache>,
     pub(crate) holder: Holder,
     pub(crate) ttl: Ttl,
     pub(crate) max_result: u64,
@@ -111,7 +115,8 @@ impl Client {
         Self::builder().connect(url).await
     }
 
-    /// The store that the environment variable `SOLOIST_STORE` names, or else the local one.
+    /// The store that the environment variable `SOLOIST_STORE` names, or else the local one; with a password as
+    /// [`ClientBuilder::password_from_env`] says.
     ///
     /// # Errors
     /// As [`Client::connect`].
@@ -131,7 +136,8 @@ impl Client {
     /// # }
     /// ```
     pub async fn from_env() -> Result<Self> {
-        Self::connect(&std::env::var("SOLOIST_STORE").unwrap_or_default()).await
+        let url = std::env::var("SOLOIST_STORE").unwrap_or_default();
+        Self::builder().password_from_env().connect(&url).await
     }
 
     /// A client on a store of its own inside this process, for tests. Its clones share that store; for a
@@ -448,10 +454,12 @@ impl Client {
     /// ```
     pub async fn forget(&self, key: impl AsRef<str>) -> Result<bool> {
         let key = Key::new(key)?;
-        let forgot = self.store().forget(&key).await?;
-        // Who calls after this is not served by a flight that began before it.
+        let forgot = self.store().forget(&key).await;
+        // Who calls after this is not served by a flight that began before it, nor with what is kept here. Where it is
+        // not known whether it was carried out, he asks.
+        self.cache().forget(&key);
         self.flights().part(&key);
-        Ok(forgot)
+        forgot
     }
 
     /// Who holds a key, since when and for how long; who waits, in order; which result is kept.
@@ -635,6 +643,7 @@ impl Client {
     /// [`Lease::lost`]: crate::Lease::lost
     pub async fn close(self) {
         // Leases are ended, and whatever was asked for is taken back: in line or just granted, answered or not.
+        self.inner.cache.close();
         self.inner.keeper.close().await;
         self.store().stop_waiting().await;
         // What was released may have been handed over to a waiter of this client, which is released as well.
@@ -669,6 +678,14 @@ impl Client {
         &self.inner.flights
     }
 
+    pub(crate) fn cache(&self) -> &Arc<Cache> {
+        &self.inner.cache
+    }
+
+    pub(crate) fn cohorts(&self) -> &Cohorts {
+        &self.inner.cohorts
+    }
+
     pub(crate) fn usual_ttl(&self) -> Ttl {
         self.inner.ttl
     }
@@ -690,7 +707,12 @@ impl Client {
     }
 
     pub(crate) fn odd_answer(&self, why: &str) -> Error {
-        let hint = "do all programs on this store use the same version?";
-        Error::Refused { store: self.store().name().into(), why: why.into(), hint }
+        odd_answer(&**self.store(), why)
     }
+}
+
+/// The error of an answer that makes no sense.
+pub(crate) fn odd_answer(store: &dyn Store, why: &str) -> Error {
+    let hint = "do all programs on this store use the same version?";
+    Error::Refused { store: store.name().into(), why: why.into(), hint }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::pin;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Moment;
@@ -48,6 +48,9 @@ struct Life {
     deadline: Option<Moment>,
     loss: Option<Loss>,
     on_loss: Option<OnLoss>,
+    /// What is open of the requests for `ttl`, and of those for other ttls, which are few and mostly none.
+    open: Open,
+    others: Vec<(Ttl, Open)>,
 }
 
 /// Called when a lease is lost, once.
@@ -60,12 +63,76 @@ impl fmt::Debug for Life {
     }
 }
 
-/// A renewal, and what was asked for when it was made.
+/// Requests for one ttl that were not answered: the store may carry them out after later ones.
+#[derive(Debug, Default)]
+struct Open {
+    under_way: u32,
+    /// Until when those that were given up may still be carried out.
+    until: Option<Moment>,
+}
+
+impl Open {
+    fn is_none(&self) -> bool {
+        self.under_way == 0 && self.until.is_none()
+    }
+
+    /// Whether all have been carried out before what was sent at this moment, if ever.
+    fn is_settled_at(&self, sent: Moment) -> bool {
+        self.under_way == 0 && self.until.is_none_or(|until| until <= sent)
+    }
+}
+
+/// A renewal, and what was asked for when it was made. It is under way as long as this lives; dropped without a
+/// word of its answer, it may be carried out for as long as the store needs to settle.
 #[derive(Debug)]
 pub(crate) struct Asked {
+    pub(crate) kept: Arc<Kept>,
     pub(crate) renewal: Renewal,
     ttl: Ttl,
     changes: u64,
+    /// How long it may still be carried out once it is given up; `None`: it was not sent, or was answered.
+    settles: Option<Duration>,
+}
+
+impl Asked {
+    /// It is about to be sent to a store that [settles](crate::Store::settles) in so long.
+    pub(crate) fn sending(&mut self, settles: Duration) {
+        self.settles = Some(settles);
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let until = self.settles.map(|settles| Moment::now().after(settles));
+        self.kept.life().close(self.ttl, until);
+    }
+}
+
+impl Life {
+    /// What is open of the requests for a ttl.
+    fn open(&mut self, ttl: Ttl) -> &mut Open {
+        if ttl == self.ttl {
+            return &mut self.open;
+        }
+        let at = self.others.iter().position(|(other, _)| *other == ttl).unwrap_or_else(|| {
+            self.others.push((ttl, Open::default()));
+            self.others.len() - 1
+        });
+        &mut self.others[at].1
+    }
+
+    /// A request for this ttl is not under way any more, and may be carried out until then.
+    fn close(&mut self, ttl: Ttl, until: Option<Moment>) {
+        let open = self.open(ttl);
+        open.under_way = open.under_way.saturating_sub(1);
+        open.until = open.until.max(until);
+        self.others.retain(|(_, open)| !open.is_none());
+    }
+
+    /// The ttl by which the store may count: the shortest of what it said and what is open.
+    fn shortest(&self) -> Ttl {
+        self.others.iter().fold(self.term, |shortest, (ttl, _)| shorter(shortest, *ttl))
+    }
 }
 
 impl Kept {
@@ -77,6 +144,7 @@ impl Kept {
         ttl: Ttl,
         deadline: Option<Moment>,
     ) -> Self {
+        let (open, others) = (Open::default(), Vec::new());
         let life = Mutex::new(Life {
             ttl,
             term: ttl,
@@ -85,6 +153,8 @@ impl Kept {
             deadline,
             loss: None,
             on_loss: None,
+            open,
+            others,
         });
         let (ending, told) = (AtomicBool::new(false), Notify::new());
         Kept { key, ticket, token, holder, since: Moment::now(), until: None, life, ending, told }
@@ -111,9 +181,10 @@ impl Kept {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long it lives at a time, as far as the store has said: all that is planned goes by this.
+    /// How long it lives at a time, as far as the store has said, or a shorter ttl that it may yet count by: all that
+    /// is planned goes by this.
     pub(crate) fn term(&self) -> Ttl {
-        self.life().term
+        self.life().shortest()
     }
 
     /// How long the store may hold it from now on, whatever was lost on the way; `None` is for ever.
@@ -125,7 +196,13 @@ impl Kept {
     /// the store counts by it all the same.
     pub(crate) fn set_ttl(&self, ttl: Ttl) {
         let mut life = self.life();
-        life.ttl = ttl;
+        if life.ttl != ttl {
+            let new = std::mem::take(life.open(ttl));
+            let old = (life.ttl, std::mem::replace(&mut life.open, new));
+            life.ttl = ttl;
+            life.others.push(old);
+            life.others.retain(|(other, open)| *other != ttl && !open.is_none());
+        }
         life.term = shorter(life.term, ttl);
         life.changes += 1;
         if life.longest.duration().is_some_and(|longest| ttl.duration().is_none_or(|ttl| longest < ttl)) {
@@ -148,14 +225,21 @@ impl Kept {
     /// A renewal that was sent at `sent` has been confirmed. Answers whether it counts: it does not if another
     /// ttl was asked for meanwhile, since the store may have carried out either of them last. Then it is to be
     /// asked again.
-    pub(crate) fn renewed(&self, sent: Moment, asked: &Asked) -> bool {
+    pub(crate) fn renewed(&self, sent: Moment, asked: &mut Asked) -> bool {
+        asked.settles = None;
         let mut life = self.life();
         let counts = life.changes == asked.changes;
         // From before sending: the store began the ttl no earlier.
         let end = asked.renewal.ttl.duration().map(|ttl| sent.after(ttl));
         if counts {
             life.term = life.ttl;
-            life.deadline = earlier(end, self.until);
+            if life.open.until.is_some_and(|until| until <= sent) {
+                life.open.until = None;
+            }
+            life.others.retain(|(_, open)| !open.is_settled_at(sent));
+            // Invariant: what was given up and may be carried out after this one is counted by, if it is shorter.
+            let open = life.shortest().duration().map(|ttl| sent.after(ttl));
+            life.deadline = earlier(earlier(end, open), self.until);
         } else {
             // Invariant: no deadline is later than the store's, which may count by this one.
             life.deadline = earlier(life.deadline, end);
@@ -187,6 +271,13 @@ impl Kept {
             on_loss.into_iter().for_each(|tell| tell());
             observe::lost(self.subject(), &loss);
         }
+    }
+
+    /// Whether it is not lost at this moment, and so much of it is left, or a third of its ttl.
+    pub(crate) fn has_left(&self, enough: Duration, now: Moment) -> bool {
+        let life = self.life();
+        let enough = life.ttl.duration().map_or(enough, |ttl| enough.min(ttl / 3));
+        life.loss.is_none() && life.deadline.is_none_or(|end| end.since(now) >= enough)
     }
 
     /// How the lease ended, if it has. Looks at the clock itself: true at once after a suspend.
@@ -254,9 +345,10 @@ impl Kept {
     }
 
     /// A renewal, for no longer than the lease may be held.
-    pub(crate) fn renewal(&self, detach: bool) -> Asked {
+    pub(crate) fn renewal(self: &Arc<Self>, detach: bool) -> Asked {
         let (ttl, changes) = {
-            let life = self.life();
+            let mut life = self.life();
+            life.open.under_way += 1;
             (life.ttl, life.changes)
         };
         let left = self.until.map(|until| until.since(Moment::now()).as_micros());
@@ -268,11 +360,11 @@ impl Kept {
             ttl: left.map_or(ttl, |left| ttl.at_most(left)),
             detach,
         };
-        Asked { renewal, ttl, changes }
+        Asked { kept: Arc::clone(self), renewal, ttl, changes, settles: None }
     }
 }
 
-/// The shorter of two lives.
+/// The shorter of two ttls.
 fn shorter(one: Ttl, other: Ttl) -> Ttl {
     match other {
         Ttl::Micros(us) => one.at_most(us),

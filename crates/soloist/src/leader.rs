@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::cache::Question;
+use crate::clock::Moment;
 use crate::error::{Error, Loss, Result};
 use crate::flights::Baton;
 use crate::lease::Lease;
@@ -102,6 +104,8 @@ pub(crate) struct Lead {
     pub(crate) keep_errors: Micros,
     pub(crate) on_error: OnError,
     pub(crate) limit: u64,
+    /// Where its result is kept in this process, too.
+    pub(crate) question: Option<Question>,
 }
 
 impl<T: Payload> Leader<T> {
@@ -241,6 +245,7 @@ impl Lead {
         let (key, ticket) = (self.lease.key().clone(), self.lease.kept().ticket);
         let publication = Publication { key, ticket, kind, body: Body::Inline(bytes), keep };
         self.lease.kept().begin_end();
+        let sent = Moment::now();
         let published = self.publish_until_lost(&publication).await?;
         self.lease.finish();
         let kept = self.lease.kept();
@@ -253,7 +258,12 @@ impl Lead {
                 // Only those hear this who wait now; whoever comes later asks the store.
                 let (token, leader) = (self.lease.token(), self.lease.holder().clone());
                 let body = publication.body;
-                self.baton.done(Arc::new(Outcome { token, leader, at: 0, until: 0, kind, body }));
+                let outcome = Arc::new(Outcome { token, leader, at: 0, until: 0, kind, body });
+                if let Some(question) = &self.question {
+                    // From before sending: the store began its keep no earlier.
+                    question.answered(&outcome, sent.after(Duration::from_micros(keep)));
+                }
+                self.baton.done(outcome);
                 Ok(())
             }
             // The key was forgotten meanwhile: this caller has asked before that and may have its value, the

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Moment;
+use crate::cohort::{self, Member};
 use crate::error::{Error, Loss, Result};
 use crate::keeper::Keeper;
 use crate::kept::Kept;
@@ -38,16 +39,20 @@ use crate::store::Store;
 /// ```
 #[must_use = "dropping a lease releases the key"]
 pub struct Lease {
-    kept: Arc<Kept>,
+    pub(crate) kept: Arc<Kept>,
     keeper: Keeper,
     store: Arc<dyn Store>,
     finished: bool,
+    /// How many fencing tokens its grant took.
+    pub(crate) tokens: u8,
+    /// Whose it is, while callers of this process hand it to each other.
+    pub(crate) member: Option<Box<Member>>,
 }
 
 impl Lease {
     /// A lease that the keeper keeps.
     pub(crate) fn new(kept: Arc<Kept>, keeper: Keeper, store: Arc<dyn Store>) -> Self {
-        Lease { kept, keeper, store, finished: false }
+        Lease { kept, keeper, store, finished: false, tokens: 1, member: None }
     }
 
     /// The key.
@@ -57,7 +62,7 @@ impl Lease {
 
     /// The name under which it is held.
     pub fn holder(&self) -> &Holder {
-        &self.kept.holder
+        self.member.as_ref().map_or(&self.kept.holder, |member| &member.holder)
     }
 
     /// The fencing token: larger than that of every earlier lease of this key. Send it along with every
@@ -75,7 +80,7 @@ impl Lease {
     /// # }
     /// ```
     pub fn token(&self) -> FencingToken {
-        self.kept.token
+        self.member.as_ref().map_or(self.kept.token, |member| member.token)
     }
 
     /// When the lease ends unless a renewal is confirmed before; `None` is never. Counts time during which
@@ -100,11 +105,12 @@ impl Lease {
 
     /// How long it has been held.
     pub fn held_for(&self) -> Duration {
-        Moment::now().since(self.kept.since)
+        Moment::now().since(self.member.as_ref().map_or(self.kept.since, |member| member.since))
     }
 
     /// The id by which it can be renewed and released from elsewhere. Whoever has it can do so: treat it
-    /// like a key to a door. The lease still ends with this value; to let it live on, [`Lease::detach`] it.
+    /// like a key to a door. The lease still ends with this value; to let it live on, [`Lease::detach`] it. In a
+    /// [cohort](crate::Lock::cohort) nobody else of this process gets this lease after that.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -117,7 +123,9 @@ impl Lease {
     /// # }
     /// ```
     pub fn id(&self) -> LeaseId {
-        LeaseId { key: self.kept.key.clone(), token: self.kept.token, ticket: self.kept.ticket }
+        // Invariant: an id is that of one holder, or it would release the next one's lease.
+        self.leave_cohort();
+        LeaseId { key: self.kept.key.clone(), token: self.token(), ticket: self.kept.ticket }
     }
 
     /// Whether the lease has ended. Looks at the clock itself, so it is right at once after a pause of the
@@ -184,7 +192,7 @@ impl Lease {
     pub async fn run_until_lost<T>(&self, work: impl Future<Output = T>) -> Result<T> {
         tokio::select! {
             biased;
-            loss = self.lost() => Err(self.kept.lost_error(loss)),
+            loss = self.lost() => Err(self.lost_error(loss)),
             out = work => Ok(out),
         }
     }
@@ -213,6 +221,8 @@ impl Lease {
     pub async fn renew(&self, ttl: Duration) -> Result<()> {
         let ttl = limits::ttl(ttl)?;
         limits::lives(&*self.store, ttl)?;
+        // What this holder asks for is not the next one's.
+        self.leave_cohort();
         self.kept.set_ttl(ttl);
         // The keeper plans by the ttl: have it plan anew, whatever becomes of this request.
         self.keeper.plan_anew(self.kept.ticket);
@@ -221,13 +231,15 @@ impl Lease {
 
     async fn renew_now(&self, detach: bool) -> Result<()> {
         if let Some(loss) = self.kept.loss() {
-            return Err(self.kept.lost_error(loss));
+            return Err(self.lost_error(loss));
         }
-        let asked = self.kept.renewal(detach);
+        let mut asked = self.kept.renewal(detach);
+        // Should this future be dropped, or fail, the store may carry it out for so long.
+        asked.sending(self.store.settles());
         let sent = Moment::now();
         match self.store.renew(std::slice::from_ref(&asked.renewal)).await?.pop() {
             Some(Renewed::Renewed { .. }) => {
-                if !self.kept.renewed(sent, &asked) {
+                if !self.kept.renewed(sent, &mut asked) {
                     // Another ttl was asked for at the same time: the next answer tells which one stands.
                     self.keeper.plan_anew(self.kept.ticket);
                 }
@@ -237,7 +249,7 @@ impl Lease {
         }
         match self.kept.loss() {
             None => Ok(()),
-            Some(loss) => Err(self.kept.lost_error(loss)),
+            Some(loss) => Err(self.lost_error(loss)),
         }
     }
 
@@ -264,11 +276,18 @@ impl Lease {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn release(mut self) -> Result<()> {
+    pub async fn release(self) -> Result<()> {
         if let Some(loss) = self.kept.loss() {
             // It is ended in the background, should the store take it for alive.
-            return Err(self.kept.lost_error(loss));
+            return Err(self.lost_error(loss));
         }
+        match cohort::hand_on(self) {
+            Some(lease) => lease.release_at_store().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn release_at_store(mut self) -> Result<()> {
         self.kept.begin_end();
         let released = self.store.release(&self.kept.key, &Who::Ticket(self.kept.ticket)).await;
         // Not released: the drop has it tried again.
@@ -282,7 +301,7 @@ impl Lease {
             }
             Released::NotHeld(_) => {
                 self.kept.lose(Loss::Gone);
-                Err(self.kept.lost_error(self.kept.loss().unwrap_or(Loss::Gone)))
+                Err(self.lost_error(self.kept.loss().unwrap_or(Loss::Gone)))
             }
         }
     }
@@ -307,11 +326,23 @@ impl Lease {
     /// # }
     /// ```
     pub async fn detach(mut self) -> Result<LeaseId> {
+        self.leave_cohort();
         // The store has to know before this process may end, so this is one request.
         self.renew_now(true).await?;
         self.finish();
         observe::detached(self.kept.subject());
         Ok(self.id())
+    }
+
+    /// Nobody else of this process gets this lease.
+    fn leave_cohort(&self) {
+        if let Some(member) = &self.member {
+            member.leaves(self.kept.ticket);
+        }
+    }
+
+    fn lost_error(&self, loss: Loss) -> Error {
+        Error::Lost { key: self.kept.key.clone(), token: self.token(), loss }
     }
 
     pub(crate) fn kept(&self) -> &Arc<Kept> {
@@ -331,16 +362,24 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if !self.finished {
-            self.keeper.release(&self.kept);
+        if self.finished {
+            return;
+        }
+        let Some(member) = self.member.take() else { return self.keeper.release(&self.kept) };
+        let (kept, keeper, store) = (Arc::clone(&self.kept), self.keeper.clone(), Arc::clone(&self.store));
+        let mut lease = Lease::new(kept, keeper, store);
+        lease.member = Some(member);
+        if let Some(mut lease) = cohort::hand_on(lease) {
+            // It is a member of nothing any more, and its drop releases it.
+            lease.member = None;
         }
     }
 }
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Kept { key, token, holder, .. } = &*self.kept;
-        f.debug_struct("Lease").field("key", key).field("token", token).field("holder", holder).finish()
+        let (key, token, holder) = (self.key(), self.token(), self.holder());
+        f.debug_struct("Lease").field("key", key).field("token", &token).field("holder", holder).finish()
     }
 }
 

@@ -115,6 +115,19 @@
 //! # }
 //! ```
 //!
+//! **Very many very short holds** of one key by tasks of few processes: with [`cohort`](Lock::cohort) they hand its lease
+//! to each other without the store, a row at a time, each with a token of its own; processes take turns.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> soloist::Result<()> {
+//! # let client = soloist::Client::memory()?;
+//! let one = async || client.lock("counter").cohort(64).await?.release().await;
+//! tokio::try_join!(one(), one(), one())?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! **Fencing.** No lease can stop a process that was frozen past its ttl and goes on writing. What the lock
 //! protects can, if every write carries [`Lease::token`] (more in [docs/fencing.md]):
 //!
@@ -159,6 +172,23 @@
 //!     Flight::Done(answer) => answer,
 //! };
 //! # assert_eq!(answer, 42);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Read very often**, a result that is kept can be kept in the process, too: it then costs no request, and is never older
+//! than a second, whatever fails. [`ClientBuilder::result_cache`] says exactly what a reader may see.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> soloist::Result<()> {
+//! use std::time::Duration;
+//! use soloist::{Client, Error};
+//!
+//! let client = Client::builder().result_cache(10_000, 64 << 20).connect("memory:").await?;
+//! let rate = client.once("rate").keep(Duration::from_secs(60));
+//! assert_eq!(rate.clone().run(|| async { Ok::<_, Error>(1.25) }).await?, 1.25);
+//! assert_eq!(rate.run(|| async { Ok::<_, Error>(0.0) }).await?, 1.25); // from this process's memory
 //! # Ok(())
 //! # }
 //! ```
@@ -239,6 +269,8 @@
 //! | ttl; wait and keep | 10 ms to 366 days; 366 days | [`Error::BadDuration`], likewise |
 //! | result | 16 MiB ([`ClientBuilder::max_result`]) | [`Error::TooLarge`]; those who wait are told, too |
 //! | line of a key | 100,000 ([`ClientBuilder::max_waiting`], [`Lock::max_waiting`], [`Once::max_waiting`]) | [`Error::LineFull`], at once |
+//! | holders of a row in a [`cohort`](Lock::cohort) | 128, for about a millisecond | the next in the store's line |
+//! | results kept in the process ([`ClientBuilder::result_cache`]) | what you say; 10,000 keys and 64 MiB for [`Once::cached`] alone | the longest there goes, unless it was read since |
 //!
 //! The number of keys has no limit but the store's memory.
 //!
@@ -307,8 +339,10 @@
 #![cfg(not(all(test, soloist_shuttle)))]
 
 mod builder;
+mod cache;
 mod client;
 mod clock;
+mod cohort;
 mod error;
 mod event;
 mod finding;

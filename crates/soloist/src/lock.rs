@@ -1,19 +1,22 @@
 //! Asking for a lock: the options are methods, await is the verb.
 
-use std::future::{Future, IntoFuture};
+use std::future::{Future, IntoFuture, ready};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
-use crate::client::Client;
+use crate::client::{Client, odd_answer};
+use crate::clock::Moment;
+use crate::cohort::{Asking as AskingStore, Terms};
 use crate::error::{Error, Result};
 use crate::lease::Lease;
 use crate::limits;
 use crate::name::{Holder, Key, Note, Ticket};
 use crate::observe;
-use crate::place::Served;
-use crate::protocol::{Mode, Request, Ttl, Want};
+use crate::place::{Place, Served, timed_out};
+use crate::protocol::{MOST_TOKENS, Mode, Request, Ttl, Want};
 use crate::replicas;
 
 pub(crate) type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
@@ -31,6 +34,13 @@ pub(crate) struct Ask {
     pub(crate) replicas: u32,
     /// The first thing that is wrong with it.
     wrong: Option<Box<Error>>,
+}
+
+/// A place, for how long it is waited for, and the span around that.
+struct Placed {
+    place: Place,
+    wait: Option<Duration>,
+    span: Span,
 }
 
 impl Ask {
@@ -71,6 +81,16 @@ impl Ask {
         }
     }
 
+    /// The place of a lock, asked for by nobody yet.
+    fn placed(self, client: &Client, mode: Mode) -> Result<Placed> {
+        let (max_hold, replicas) = (self.max_hold, replicas::check(&**client.store(), self.replicas)?);
+        let (request, wait) = self.request(Want::Lock, mode)?;
+        let span = observe::lock_span(&request.key, &request.holder);
+        let mut place = client.place(request, max_hold);
+        place.replicas(replicas);
+        Ok(Placed { place, wait, span })
+    }
+
     /// The request.
     pub(crate) fn request(self, want: Want, mode: Mode) -> Result<(Request, Option<Duration>)> {
         let (key, wait) = self.checked()?;
@@ -86,7 +106,19 @@ impl Ask {
         let (ticket, max_waiting, holder, note) =
             (Ticket::mint(), Some(self.max_waiting), self.holder, self.note);
         Ok((
-            Request { key, ticket, holder, note, want, mode, ttl, bound: true, seen: None, max_waiting },
+            Request {
+                key,
+                ticket,
+                holder,
+                note,
+                want,
+                mode,
+                ttl,
+                bound: true,
+                seen: None,
+                max_waiting,
+                tokens: 1,
+            },
             wait,
         ))
     }
@@ -134,6 +166,7 @@ pub struct Lock<'a> {
     client: &'a Client,
     ask: Ask,
     mode: Mode,
+    members: u8,
 }
 
 macro_rules! ask_options {
@@ -195,7 +228,7 @@ pub(crate) use ask_options;
 
 impl<'a> Lock<'a> {
     pub(crate) fn new(client: &'a Client, key: &str) -> Self {
-        Lock { client, ask: Ask::new(client, key), mode: Mode::Line }
+        Lock { client, ask: Ask::new(client, key), mode: Mode::Line, members: 1 }
     }
 
     ask_options!();
@@ -251,6 +284,72 @@ impl<'a> Lock<'a> {
         self.mode = Mode::Force;
         self
     }
+
+    /// Lets the tasks of this client that wait for the key hand the lease to each other, without the store: at most so
+    /// many of them in a row (1 to 128; more counts as that), for about a millisecond. Then the key goes on to the next
+    /// in the store's line. For a key that very many tasks of few processes hold very shortly; off without this.
+    ///
+    /// Everybody has a [fencing token](Lease::token) of his own, in order with all others. Those form a cohort who ask
+    /// the same client for the same key with this number and the same [`ttl`](Lock::ttl), [`max_hold`](Lock::max_hold) and
+    /// [`replicas`](Lock::replicas). They are served in order; among processes it is the cohorts that take turns, so
+    /// whoever asks in another process may be served before somebody who asked here a little earlier.
+    ///
+    /// The store knows of the first in a row only: it is its name, its note, its token and its time that
+    /// [`Client::inspect`] shows and [`Client::release_held_by`] wants, and there is one event and one line of logging
+    /// for the whole row. `max_hold` is counted from the beginning of the row. What the store answers to whoever asks it
+    /// for the others, an error too, is the answer to all who wait. A lease that is lost is lost for the one who holds it;
+    /// the others ask anew. Whoever takes the [id](Lease::id), [renews](Lease::renew) or [detaches](Lease::detach) it
+    /// keeps it for himself: after him, the store is asked. [`force`](Lock::force) and a wait of zero leave this out.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// let count = std::cell::Cell::new(0);
+    /// let work = async || {
+    ///     let lease = client.lock("counter").cohort(64).await?;
+    ///     count.set(count.get() + 1); // nobody else is in here
+    ///     lease.release().await
+    /// };
+    /// tokio::try_join!(work(), work(), work())?;
+    /// assert_eq!(count.get(), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cohort(mut self, members: u8) -> Self {
+        self.members = members.clamp(1, MOST_TOKENS);
+        self
+    }
+
+    /// The lease of the process's turn, or one of its own.
+    async fn of_cohort(self) -> Result<Lease> {
+        let Lock { client, ask, members, .. } = self;
+        let replicas = replicas::check(&**client.store(), ask.replicas)?;
+        let (key, wait) = ask.checked()?;
+        let span = observe::lock_span(key, &ask.holder);
+        let terms = Terms { key: key.clone(), ttl: ask.ttl, max_hold: ask.max_hold, replicas, members };
+        let request = || {
+            let (request, _) = ask.clone().request(Want::Lock, Mode::Line)?;
+            let store = Arc::clone(client.store());
+            let mut place = client.place(Request { tokens: members, ..request }, ask.max_hold);
+            place.replicas(replicas);
+            Ok(Box::pin(async move {
+                match place.served(None).await? {
+                    Served::Lease(lease) => Ok(lease),
+                    _ => Err(odd_answer(&*store, "a lock is answered with a result")),
+                }
+            }) as AskingStore)
+        };
+        let mut standing = client.cohorts().stand(terms, ask.holder.clone());
+        let Some(limit) = wait else { return standing.lease(request).instrument(span).await };
+        let began = Moment::now();
+        if let Ok(lease) = tokio::time::timeout(limit, standing.lease(request)).instrument(span).await {
+            return lease;
+        }
+        drop(standing);
+        observe::wait_over(key, &ask.holder, began);
+        Err(timed_out(&**client.store(), key, limit).await)
+    }
 }
 
 impl<'a> IntoFuture for Lock<'a> {
@@ -260,17 +359,23 @@ impl<'a> IntoFuture for Lock<'a> {
     /// # Cancel safety
     /// Safe: dropped at any moment, no key stays held and no place in line stays taken.
     fn into_future(self) -> Self::IntoFuture {
-        let Lock { client, ask, mode } = self;
+        if self.members > 1 && self.mode == Mode::Line && self.ask.wait != Some(Duration::ZERO) {
+            return Box::pin(self.of_cohort());
+        }
+        let Lock { client, ask, mode, .. } = self;
+        // Now, so that the future holds the place and nothing else: there may be very many who wait.
+        let Placed { mut place, wait, span } = match ask.placed(client, mode) {
+            Ok(placed) => placed,
+            Err(error) => return Box::pin(ready(Err(error))),
+        };
         Box::pin(async move {
-            let (max_hold, replicas) = (ask.max_hold, replicas::check(&**client.store(), ask.replicas)?);
-            let (request, wait) = ask.request(Want::Lock, mode)?;
-            let (key, span) = (request.key.clone(), observe::lock_span(&request.key, &request.holder));
-            match client.place(request, max_hold).replicas(replicas).served(wait).instrument(span).await? {
+            match place.served(wait).instrument(span).await? {
                 Served::Lease(lease) => Ok(lease),
                 Served::Busy(now) => {
-                    Err(Error::TimedOut { key, waited: Duration::ZERO, holder: Some(now.holder) })
+                    let (key, holder) = (place.key().clone(), Some(now.holder));
+                    Err(Error::TimedOut { key, waited: Duration::ZERO, holder })
                 }
-                Served::Done(_) => Err(client.odd_answer("a lock is answered with a result")),
+                Served::Done(..) => Err(client.odd_answer("a lock is answered with a result")),
             }
         })
     }
@@ -327,14 +432,15 @@ impl<'a> IntoFuture for TryLock<'a> {
     /// Safe: dropped at any moment, no key stays held.
     fn into_future(self) -> Self::IntoFuture {
         let TryLock { client, ask } = self;
+        let Placed { mut place, span, .. } = match ask.placed(client, Mode::Try) {
+            Ok(placed) => placed,
+            Err(error) => return Box::pin(ready(Err(error))),
+        };
         Box::pin(async move {
-            let (max_hold, replicas) = (ask.max_hold, replicas::check(&**client.store(), ask.replicas)?);
-            let (request, _) = ask.request(Want::Lock, Mode::Try)?;
-            let span = observe::lock_span(&request.key, &request.holder);
-            match client.place(request, max_hold).replicas(replicas).served(None).instrument(span).await? {
+            match place.served(None).instrument(span).await? {
                 Served::Lease(lease) => Ok(Some(lease)),
                 Served::Busy(_) => Ok(None),
-                Served::Done(_) => Err(client.odd_answer("a lock is answered with a result")),
+                Served::Done(..) => Err(client.odd_answer("a lock is answered with a result")),
             }
         })
     }

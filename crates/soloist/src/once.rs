@@ -52,12 +52,14 @@ pub struct Once<'a> {
     keep: Micros,
     keep_errors: Micros,
     on_error: OnError,
+    cached: bool,
 }
 
 impl<'a> Once<'a> {
     pub(crate) fn new(client: &'a Client, key: &str) -> Self {
         let ask = Ask::new(client, key);
-        Once { client, ask, keep: 0, keep_errors: 0, on_error: OnError::Share }
+        let cached = client.cache().usual;
+        Once { client, ask, keep: 0, keep_errors: 0, on_error: OnError::Share, cached }
     }
 
     ask_options!();
@@ -96,6 +98,30 @@ impl<'a> Once<'a> {
         self
     }
 
+    /// Whether a result that is kept is kept in this process, too, and read there again without a request. Default: as
+    /// the client has it ([`ClientBuilder::result_cache`](crate::ClientBuilder::result_cache), which says what a reader
+    /// may see); `false` asks the store in any case.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> soloist::Result<()> {
+    /// # let client = soloist::Client::memory()?;
+    /// use std::time::Duration;
+    /// use soloist::Error;
+    ///
+    /// let once = client.once("answer").keep(Duration::from_secs(60)).cached(true);
+    /// assert_eq!(once.clone().run(|| async { Ok::<u32, Error>(42) }).await?, 42);
+    /// assert_eq!(once.clone().run(|| async { Ok::<u32, Error>(0) }).await?, 42); // from this process's memory
+    /// client.forget("answer").await?; // by whomever
+    /// assert_eq!(once.run(|| async { Ok::<u32, Error>(43) }).await?, 43);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cached(mut self, cached: bool) -> Self {
+        self.cached = cached;
+        self
+    }
+
     /// Gets the value: computes it with `work` if this caller is the leader, or waits for the leader's.
     /// The work is dropped the moment the lease is lost; then another leader's value is waited for.
     ///
@@ -129,8 +155,7 @@ impl<'a> Once<'a> {
         F: FnOnce() -> W,
         W: Future<Output = Result<T, E>>,
     {
-        let again = self.clone();
-        let leader = match self.join::<T>().await? {
+        let leader = match self.joined::<T>().await? {
             Flight::Done(value) => return Ok(value),
             Flight::Leader(leader) => leader,
         };
@@ -144,15 +169,15 @@ impl<'a> Once<'a> {
             }
         };
         match published {
-            Err(Error::Lost { loss, .. }) => again.follow(loss).await,
+            Err(Error::Lost { loss, .. }) => self.follow(loss).await,
             published => published,
         }
     }
 
     /// A replaced leader hears its successor's value. Its own work is spent: if there is no successor, it
     /// says that it lost the lease.
-    async fn follow<T: Payload>(self, loss: Loss) -> Result<T> {
-        match self.join::<T>().await? {
+    async fn follow<T: Payload>(&self, loss: Loss) -> Result<T> {
+        match self.joined::<T>().await? {
             Flight::Done(value) => Ok(value),
             Flight::Leader(leader) => Err(leader.lease().kept().lost_error(loss)),
         }
@@ -183,6 +208,10 @@ impl<'a> Once<'a> {
     /// # }
     /// ```
     pub async fn join<T: Payload>(self) -> Result<Flight<T>> {
+        self.joined().await
+    }
+
+    async fn joined<T: Payload>(&self) -> Result<Flight<T>> {
         let (key, wait) = self.ask.checked()?;
         let span = observe::once_span(key, &self.ask.holder);
         match self.seat(key, wait).instrument(span).await? {
@@ -196,6 +225,12 @@ impl<'a> Once<'a> {
     async fn seat(&self, key: &Key, wait: Option<Duration>) -> Result<Seat> {
         let replicas = replicas::check(&**self.client.store(), self.ask.replicas)?;
         let began = Moment::now();
+        if self.cached
+            && let Some(outcome) = self.client.cache().get(key, began)
+        {
+            observe::followed(key, &self.ask.holder, &outcome, began);
+            return Ok(Seat::Done(outcome));
+        }
         let flights = self.client.flights();
         let turn = match wait {
             None => flights.turn(key).await,
@@ -220,10 +255,12 @@ impl<'a> Once<'a> {
 
     /// Asks the store, for all callers of this process.
     async fn drive(&self, mut baton: Baton, began: Moment, replicas: u32) -> Result<Seat> {
-        let Once { client, ask, keep, keep_errors, on_error } = self.clone();
+        let Once { client, ask, keep, keep_errors, on_error, cached } = self.clone();
         let max_hold = ask.max_hold;
         let (request, wait) = ask.request(Want::Flight, Mode::Line)?;
         let (key, holder) = (request.key.clone(), request.holder.clone());
+        // Before it is sent: what becomes of the result from then on is heard.
+        let question = if cached { client.cache().question(&**client.store(), &key).await } else { None };
         let left = wait.map(|wait| wait.saturating_sub(Moment::now().since(began)));
         let place = baton.place(request, max_hold, |request| client.place(request, max_hold));
         let served = place.replicas(replicas).served(left).await?;
@@ -233,11 +270,14 @@ impl<'a> Once<'a> {
                 observe::led(lease.kept().subject(), began);
                 baton.leads(lease.kept());
                 let limit = client.max_result();
-                Ok(Seat::Lead(Box::new(Lead { lease, baton, keep, keep_errors, on_error, limit })))
+                Ok(Seat::Lead(Box::new(Lead { lease, baton, keep, keep_errors, on_error, limit, question })))
             }
-            Served::Done(outcome) => {
+            Served::Done(outcome, read) => {
                 observe::followed(&key, &holder, &outcome, began);
                 let outcome = Arc::new(outcome);
+                if let Some(question) = question {
+                    question.answered(&outcome, read.no_earlier_than(outcome.until));
+                }
                 baton.done(Arc::clone(&outcome));
                 Ok(Seat::Done(outcome))
             }

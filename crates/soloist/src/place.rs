@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, Reading};
 use crate::error::{Error, Result};
 use crate::keeper::{Abandoned, Keeper};
 use crate::kept::Kept;
@@ -33,8 +33,19 @@ const LEAVE_IN_TIME: Duration = Duration::from_millis(250);
 /// What came of a request.
 pub(crate) enum Served {
     Lease(Lease),
-    Done(Outcome),
+    /// The result, and both clocks when it was answered.
+    Done(Outcome, Reading),
     Busy(Holding),
+}
+
+/// What an answer leads to.
+enum Step {
+    Served(Served),
+    /// A lease that counts when enough replicas have it.
+    Counts(Lease),
+    /// A grant whose ttl has passed on the way.
+    Late,
+    Again,
 }
 
 /// A request on its way. Dropping it before it was served takes it back in the background: no key stays
@@ -70,6 +81,11 @@ impl Place {
         Place { store, keeper, request, began, max_hold, asked, unanswered, in_line, guarded, replicas: 0 }
     }
 
+    /// What is asked for.
+    pub(crate) fn key(&self) -> &Key {
+        &self.request.key
+    }
+
     /// Its lease counts when so many replicas have it.
     pub(crate) fn replicas(&mut self, replicas: u32) -> &mut Self {
         self.replicas = replicas;
@@ -81,7 +97,14 @@ impl Place {
     /// Cancel safe: dropping the future keeps the place, and this may be called again; dropping the `Place`
     /// gives it up.
     pub(crate) async fn served(&mut self, wait: Option<Duration>) -> Result<Served> {
-        let Some(limit) = wait else { return self.ask_until_closed().await };
+        match wait {
+            None => self.ask_until_closed().await,
+            // In a box, as much of what follows: there may be very many who wait without all of it.
+            Some(limit) => Box::pin(self.served_within(limit)).await,
+        }
+    }
+
+    async fn served_within(&mut self, limit: Duration) -> Result<Served> {
         let began = Moment::now();
         match tokio::time::timeout(limit, self.ask_until_closed()).await {
             Ok(served) => served,
@@ -163,52 +186,62 @@ impl Place {
                 Err(Error::Guarded { left, .. }) if self.request.mode == Mode::Line => {
                     observe::not_granted_yet(&self.request, self.store.name(), left);
                     self.guarded = Some(Moment::now().after(left));
-                    tokio::time::sleep(left.max(SHORTEST_GUARD)).await;
+                    Box::pin(tokio::time::sleep(left.max(SHORTEST_GUARD))).await;
                     self.guarded = None;
                     continue;
                 }
                 answered => answered?,
             };
-            match reply.answer {
-                // Asking again confirms it, or finds out that the line has passed this request over.
-                Answer::Granted(grant) if self.is_late_hand_over(&reply, &grant) => {}
-                Answer::Granted(grant) => match self.lease(&reply, &grant)? {
-                    Some(lease) if self.replicas == 0 => return Ok(Served::Lease(lease)),
-                    Some(lease) => {
-                        // Where it does not count, its end may come late, and must not be that of another lease.
-                        self.request.ticket = Ticket::mint();
-                        match replicas::counted(lease, self.replicas).await? {
-                            Some(lease) => return Ok(Served::Lease(lease)),
-                            None => late += 1,
-                        }
+            match self.step(reply)? {
+                Step::Served(served) => return Ok(served),
+                Step::Again => {}
+                Step::Late => {
+                    late += 1;
+                    Box::pin(self.give_back()).await?;
+                }
+                Step::Counts(lease) => {
+                    // Where it does not count, its end may come late, and must not be that of another lease.
+                    self.request.ticket = Ticket::mint();
+                    match Box::pin(replicas::counted(lease, self.replicas)).await? {
+                        Some(lease) => return Ok(Served::Lease(lease)),
+                        None => late += 1,
                     }
-                    None => {
-                        late += 1;
-                        self.give_back().await?;
-                    }
-                },
-                Answer::Done(ref outcome) => {
-                    self.settled();
-                    return Ok(Served::Done(outcome.clone()));
                 }
-                Answer::Busy(holding) => {
-                    self.settled();
-                    return Ok(Served::Busy(holding));
-                }
-                Answer::Full { holding, waiting } => {
-                    self.settled();
-                    return Err(Error::LineFull {
-                        key: self.request.key.clone(),
-                        waiting,
-                        max: self.request.max_waiting.unwrap_or(waiting),
-                        holder: holding.holder,
-                    });
-                }
-                Answer::Queued(_) => {} // a store's `wait` does not end so; asking again is safe
             }
         }
         let why = "its grants arrive later than their ttl; ask for a longer one".into();
         Err(Error::Unavailable { store: self.store.name().into(), why })
+    }
+
+    /// What an answer leads to.
+    fn step(&mut self, reply: Reply) -> Result<Step> {
+        Ok(match reply.answer {
+            // Asking again confirms it, or finds out that the line has passed this request over.
+            Answer::Granted(grant) if self.is_late_hand_over(&reply, &grant) => Step::Again,
+            Answer::Granted(grant) => match self.lease(&reply, &grant)? {
+                Some(lease) if self.replicas == 0 => Step::Served(Served::Lease(lease)),
+                Some(lease) => Step::Counts(lease),
+                None => Step::Late,
+            },
+            Answer::Done(outcome) => {
+                self.settled();
+                Step::Served(Served::Done(outcome, reply.read))
+            }
+            Answer::Busy(holding) => {
+                self.settled();
+                Step::Served(Served::Busy(holding))
+            }
+            Answer::Full { holding, waiting } => {
+                self.settled();
+                return Err(Error::LineFull {
+                    key: self.request.key.clone(),
+                    waiting,
+                    max: self.request.max_waiting.unwrap_or(waiting),
+                    holder: holding.holder,
+                });
+            }
+            Answer::Queued(_) => Step::Again, // a store's `wait` does not end so; asking again is safe
+        })
     }
 
     /// Whether so much of a hand-over's short ttl has passed on the way that the keeper's first renewal may
@@ -234,7 +267,9 @@ impl Place {
         self.keeper.hold(&kept)?;
         self.asked = false;
         observe::granted(&self.request, grant, self.began);
-        Ok(Some(Lease::new(kept, self.keeper.clone(), Arc::clone(&self.store))))
+        let mut lease = Lease::new(kept, self.keeper.clone(), Arc::clone(&self.store));
+        lease.tokens = grant.tokens;
+        Ok(Some(lease))
     }
 
     /// Gives a late grant back and begins anew, as another request.

@@ -4,9 +4,9 @@
 #[cfg(not(soloist_shuttle))]
 pub(crate) use std::sync::{Mutex, MutexGuard, atomic};
 #[cfg(not(soloist_shuttle))]
-pub(crate) use tokio::sync::{Notify, watch};
+pub(crate) use tokio::sync::Notify;
 
 #[cfg(soloist_shuttle)]
 mod stepped;
 #[cfg(soloist_shuttle)]
-pub(crate) use stepped::{Mutex, MutexGuard, Notify, atomic, pass, watch};
+pub(crate) use stepped::{Mutex, MutexGuard, Notify, atomic, pass};

@@ -7,6 +7,8 @@ mod catalogue;
 mod said;
 #[path = "support/sources.rs"]
 mod sources;
+#[path = "house/stores.rs"]
+mod stores;
 
 use std::fs;
 use std::path::Path;

@@ -29,6 +29,7 @@ fn request(key: &str) -> Request {
         bound: false,
         seen: None,
         max_waiting: None,
+        tokens: 1,
     }
 }
 

@@ -33,6 +33,7 @@ fn lock(text: &str, ttl: Duration) -> Request {
         bound: false,
         seen: None,
         max_waiting: None,
+        tokens: 1,
     }
 }
 

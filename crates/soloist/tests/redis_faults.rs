@@ -33,6 +33,7 @@ fn ask(text: &str, mode: Mode, want: Want) -> Request {
         bound: false,
         seen: None,
         max_waiting: None,
+        tokens: 1,
     }
 }
 

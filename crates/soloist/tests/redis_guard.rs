@@ -57,6 +57,7 @@ fn ask(key: &str, ttl: Duration) -> Request {
         bound: false,
         seen: None,
         max_waiting: None,
+        tokens: 1,
     }
 }
 

@@ -30,6 +30,7 @@ fn lock(text: &str, holder: &str) -> Request {
         bound: false,
         seen: None,
         max_waiting: None,
+        tokens: 1,
     }
 }
 

@@ -35,6 +35,7 @@ fn ask(text: &str, holder: &str, mode: Mode, want: Want) -> Request {
         bound: false,
         seen: None,
         max_waiting: None,
+        tokens: 1,
     }
 }
 

@@ -1,4 +1,4 @@
-//! A result that is kept, read again.
+//! A result that is kept, read again: from the store, and from the process's own memory.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -50,8 +50,47 @@ async fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
         read().await?;
     }
     let commands = Series::one(monitor.counts().await?.sent() as f64 / f64::from(times));
+    // The same with the cache of the process: what is read at once after the first may still be asked for.
+    let cached = Client::builder().result_cache(1000, 1 << 20).connect(&bench.server.url()).await?;
+    let read = async || {
+        let again = || async { Outcome::<u32>::Err("computed again".into()) };
+        cached.once("kept").run(again).await
+    };
+    let warm = Instant::now();
+    while warm.elapsed() < Duration::from_millis(100) {
+        read().await?;
+        tokio::task::yield_now().await;
+    }
+    let mut here = Series::default();
+    for _ in 0..bench.rounds() {
+        const READS: u32 = 100_000;
+        let began = Instant::now();
+        for number in 0..READS {
+            read().await?;
+            if number % 1000 == 0 {
+                // The connection that hears is on the same thread.
+                tokio::task::yield_now().await;
+            }
+        }
+        here.push(clock::us(began.elapsed()) / f64::from(READS));
+    }
+    let times = 10_000;
+    monitor.counts().await?;
+    for number in 0..times {
+        read().await?;
+        if number % 100 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let asked = Series::one(monitor.counts().await?.sent() as f64 / f64::from(times));
     client.close().await;
+    cached.close().await;
     Ok(vec![
+        Row::new("kept result read again, cache switched on / a hash map", "us", here)
+            .floor(floor.clone())
+            .goal(Of::Ours, Bound::AtMost(1.0)),
+        Row::new("client commands a read of a kept result, cache switched on", "", asked)
+            .goal(Of::Ours, Bound::AtMost(0.001)),
         Row::new("kept result read again / a hash map", "us", ours)
             .floor(floor)
             .goal(Of::Ours, Bound::AtMost(1.0)),

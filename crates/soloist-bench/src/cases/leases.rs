@@ -41,6 +41,7 @@ fn request(number: usize) -> Outcome<Request> {
         bound: false,
         seen: None,
         max_waiting: None,
+        tokens: 1,
     })
 }
 

@@ -1,5 +1,6 @@
 //! What is measured, one case a file.
 
+mod cohort;
 mod cycle;
 mod deaths;
 mod flight;
@@ -20,6 +21,7 @@ use crate::bench::Bench;
 use crate::report::Report;
 use crate::{Outcome, growth};
 
+pub(crate) use cohort::in_cohort;
 pub(crate) use deaths::{hold, wait};
 pub(crate) use flight::follow;
 pub(crate) use hand_over::{among, contend, hop};
@@ -44,6 +46,7 @@ pub(crate) const ALL: &[Case] = &[
         run: server_time::run,
     },
     Case { name: "hand-over", about: "from one process to the next on Redis", run: hand_over::run },
+    Case { name: "cohort", about: "tasks of few processes that hand a lease on", run: cohort::run },
     Case { name: "turns", about: "commands and server time a turn, however long the line", run: turns::run },
     Case { name: "link", about: "hand-over over a link with a delay", run: link::run },
     Case { name: "flight", about: "10,000 callers of one result", run: flight::run },

@@ -107,6 +107,27 @@ fn a_wrong_password_is_told_at_once_and_not_shown() {
     let ended = place.soloist(&["run", "k", "--", "true"]);
     ended.fails(125, "password");
     assert!(!ended.err.contains("geheim"), "{ended:?}");
+    // Nor one that stands outside of the URL.
+    place.url = server.url();
+    std::fs::write(place.file("secret"), "geheim\n").unwrap();
+    for (name, value) in [("SOLOIST_PASSWORD", "geheim"), ("SOLOIST_PASSWORD_FILE", "secret")] {
+        let mut command = place.command(&["-v", "run", "k", "--", "true"]);
+        command.env(name, value);
+        let ended = Running::of(command).end();
+        ended.fails(125, "password");
+        assert!(!ended.err.contains("geheim"), "{ended:?}");
+    }
+    let mut command = place.command(&["run", "k", "--", "true"]);
+    command.env("SOLOIST_PASSWORD_FILE", "nowhere");
+    Running::of(command).end().fails(125, "nowhere");
+    // The right one serves.
+    std::fs::write(place.file("secret"), "right\n").unwrap();
+    for verb in [&["run", "k", "--", "true"][..], &["doctor"]] {
+        let mut command = place.command(verb);
+        command.env("SOLOIST_PASSWORD_FILE", "secret").env("SOLOIST_PASSWORD", "geheim");
+        let ended = Running::of(command).end();
+        assert_eq!(ended.code, 0, "the file counts: {ended:?}");
+    }
     let help = place.ok(&["run", "--help"]);
     assert!(help.contains("SOLOIST_STORE") && !help.contains("geheim"));
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod bad_input;
+#[path = "../../../soloist/tests/support/certificates.rs"]
+mod certificates;
 mod doctor;
 mod killed;
 mod leases;
@@ -9,4 +11,6 @@ mod once;
 mod outside;
 mod place;
 mod printed;
+mod replicas;
 mod run;
+mod tls;

@@ -51,7 +51,12 @@ impl Place {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_soloist"));
         command.args(args).current_dir(self.dir.path()).env("SOLOIST_STORE", &self.url);
-        command.env_remove("SOLOIST_PREFIX").stdin(Stdio::null());
+        command
+            .env_remove("SOLOIST_PREFIX")
+            .env_remove("SOLOIST_REPLICAS")
+            .env_remove("SOLOIST_PASSWORD")
+            .env_remove("SOLOIST_PASSWORD_FILE")
+            .stdin(Stdio::null());
         command
     }
 

@@ -19,7 +19,7 @@ const LONGEST_TOGETHER: Duration = Duration::from_secs(10);
 /// Leases that are asked for together, and what came of it.
 #[derive(Debug)]
 pub(super) struct Batch {
-    leases: Vec<(Arc<Kept>, Asked)>,
+    leases: Vec<Asked>,
     /// Which question this is: an answer to an older one plans nothing.
     pub(super) number: u64,
     sent: Moment,
@@ -39,17 +39,15 @@ pub(super) enum Fate {
 
 impl Batch {
     pub(super) fn new(leases: Vec<Arc<Kept>>, number: u64, now: Moment) -> Self {
-        let ask = |kept: Arc<Kept>| {
-            let asked = kept.renewal(false);
-            (kept, asked)
-        };
-        let leases = leases.into_iter().map(ask).collect();
+        let leases = leases.iter().map(|kept| kept.renewal(false)).collect();
         Batch { leases, number, sent: now, answers: Ok(Vec::new()) }
     }
 
     /// Asks the store.
     pub(super) async fn send(mut self, store: &dyn Store) -> Self {
-        let renewals: Vec<_> = self.leases.iter().map(|(_, asked)| asked.renewal.clone()).collect();
+        let renewals: Vec<_> = self.leases.iter().map(|asked| asked.renewal.clone()).collect();
+        let settles = store.settles();
+        self.leases.iter_mut().for_each(|asked| asked.sending(settles));
         self.sent = Moment::now();
         self.answers = match self.limit() {
             None => store.renew(&renewals).await,
@@ -78,7 +76,7 @@ impl Batch {
     /// Invariant: no lease is lost because the store cannot answer for another. After so long they are asked
     /// for in smaller steps, and at last each by itself: there is time for all of these steps.
     fn limit(&self) -> Option<Duration> {
-        let parts = self.leases.iter().filter_map(|(kept, _)| third(kept.term()).map(|third| third / 4));
+        let parts = self.leases.iter().filter_map(|asked| third(asked.kept.term()).map(|third| third / 4));
         (self.leases.len() > 1).then(|| parts.fold(LONGEST_TOGETHER, Duration::min))
     }
 
@@ -90,7 +88,7 @@ impl Batch {
         };
         // Who has waited for the failure has paused already.
         let took = Moment::now().since(self.sent);
-        let fate = |kept: &Kept, asked: &Asked, answer| match answer {
+        let fate = |kept: &Kept, asked: &mut Asked, answer| match answer {
             Some(Ok(Renewed::Renewed { .. })) => {
                 let counts = kept.renewed(self.sent, asked);
                 observe::renewed(kept.subject());
@@ -107,8 +105,9 @@ impl Batch {
             None => Fate::Unknown(retry_pause(kept, asked).saturating_sub(took)),
         };
         let mut answers = answers.into_iter();
-        let with_fate = |(kept, asked): (Arc<Kept>, Asked)| {
-            let fate = fate(&kept, &asked, answers.next());
+        let with_fate = |mut asked: Asked| {
+            let kept = Arc::clone(&asked.kept);
+            let fate = fate(&kept, &mut asked, answers.next());
             (kept, fate)
         };
         self.leases.into_iter().map(with_fate).collect()

@@ -2,6 +2,7 @@
 //! themselves; the keeper is woken only when that is due before it looks again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::error::{Error, Loss, Result};
 use crate::kept::{Kept, SUSPEND_CHECK};
 use crate::name::{FencingToken, Ticket};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Mutex, MutexGuard, Notify, watch};
+use crate::sync::{Mutex, MutexGuard, Notify};
 
 #[cfg(soloist_shuttle)]
 pub mod interleavings;
@@ -31,7 +32,7 @@ pub(super) struct Book {
     woken: Notify,
     closed: AtomicBool,
     /// Tells requests under way that the client is closed.
-    closing: watch::Sender<bool>,
+    closing: Notify,
 }
 
 #[derive(Debug)]
@@ -88,7 +89,7 @@ impl Book {
             open: true,
             dead: false,
         };
-        let (closed, closing) = (AtomicBool::new(false), watch::Sender::new(false));
+        let (closed, closing) = (AtomicBool::new(false), Notify::new());
         Book { page: Mutex::new(page), woken: Notify::new(), closed, closing }
     }
 
@@ -196,8 +197,12 @@ impl Book {
 
     /// Resolves when the client is closed. Cancel safe.
     pub(super) async fn closing(&self) {
-        // The sender lives in self, so this cannot fail.
-        let _ = self.closing.subscribe().wait_for(|closed| *closed).await;
+        let mut told = pin!(self.closing.notified());
+        // Before the look: what is told after it is not missed.
+        told.as_mut().enable();
+        if !self.is_closed() {
+            told.await;
+        }
     }
 
     /// Nothing is held and nothing asked for from now on: every lease and every request ends. Owners are told
@@ -208,7 +213,7 @@ impl Book {
         let held = page.renewals.take_all();
         let places = std::mem::take(&mut page.places);
         drop(page);
-        self.closing.send_replace(true);
+        self.closing.notify_waiters();
         let held: Vec<_> = held.into_iter().filter(|kept| kept.loss().is_none()).collect();
         held.iter().for_each(|kept| kept.lose(Loss::Released));
         let mut page = self.page();

@@ -11,6 +11,8 @@ use crate::sync::pass;
 
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_secs(3);
+/// How long what was given up may still be carried out.
+const SETTLES: Duration = Duration::from_secs(6);
 
 fn lease(end: Moment) -> Arc<Kept> {
     let token = FencingToken(1);
@@ -26,9 +28,9 @@ impl Believed {
     }
 
     /// The request arrives, is carried out, and is answered.
-    fn renew(&self, asked: &Asked) {
+    fn renew(&self, ttl: Ttl) {
         pass();
-        let ttl = asked.renewal.ttl.duration().expect("it ends");
+        let ttl = ttl.duration().expect("it ends");
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Moment::now().after(ttl);
         pass();
     }
@@ -50,11 +52,49 @@ fn renews(kept: &Arc<Kept>, store: &Arc<Believed>, ttl: Option<Duration>) -> Thr
         if let Some(ttl) = ttl {
             kept.set_ttl(Ttl::new(ttl));
         }
-        let asked = kept.renewal(false);
+        let mut asked = kept.renewal(false);
+        asked.sending(SETTLES);
         let sent = Moment::now();
-        store.renew(&asked);
-        kept.renewed(sent, &asked);
+        store.renew(asked.renewal.ttl);
+        kept.renewed(sent, &mut asked);
     })
+}
+
+/// Asks for a shorter ttl, and gives up; the store carries it out at some time, at the latest when it is settled.
+/// Its owner then asks for the longer one again.
+fn gives_up(kept: &Arc<Kept>, store: &Arc<Believed>) -> [Thread; 2] {
+    let (kept, believed) = (Arc::clone(kept), Arc::clone(store));
+    let straggler = Arc::clone(store);
+    kept.set_ttl(Ttl::new(SHORT));
+    let mut asked = kept.renewal(false);
+    asked.sending(SETTLES);
+    let ttl = asked.renewal.ttl;
+    let straggles = thread(move || straggler.renew(ttl));
+    let owner = thread(move || {
+        drop(asked);
+        kept.set_ttl(Ttl::new(LONG));
+        let mut asked = kept.renewal(false);
+        let sent = Moment::now();
+        believed.renew(asked.renewal.ttl);
+        kept.renewed(sent, &mut asked);
+    });
+    [straggles, owner]
+}
+
+/// A shorter request that was given up and is carried out after a longer one was confirmed.
+pub fn what_was_given_up_is_counted_by() {
+    let end = Moment::now().after(LONG);
+    let (kept, store) = (lease(end), Arc::new(Believed(std::sync::Mutex::new(end))));
+    let threads = gives_up(&kept, &store);
+    ended(threads.into_iter().chain([renews(&kept, &store, None), time_passes()]).collect::<Vec<_>>());
+    let (believes, stands) = (kept.deadline().expect("it ends"), store.end());
+    assert!(believes <= stands, "it believes in {believes:?}, and the store in {stands:?}");
+    // Once that is settled, the longer one counts.
+    crate::clock::driven::sleep(SETTLES);
+    let mut asked = kept.renewal(false);
+    let sent = Moment::now();
+    assert!(kept.renewed(sent, &mut asked));
+    assert_eq!(kept.deadline(), Some(sent.after(LONG)));
 }
 
 /// What a lease believes when all was answered is no later than what the store does.
@@ -105,8 +145,8 @@ pub fn a_loss_outlives_a_confirmation() {
         (Arc::clone(&kept), kept)
     };
     let losing = thread(move || lost.lose(Loss::Gone));
-    let asked = kept.renewal(false);
-    kept.renewed(Moment::now(), &asked);
+    let mut asked = kept.renewal(false);
+    kept.renewed(Moment::now(), &mut asked);
     ended([losing]);
     assert_eq!(kept.loss(), Some(Loss::Gone));
 }

@@ -9,8 +9,10 @@ use crate::name::{FencingToken, Holder, Key, Note, Session, Ticket};
 /// The lease that was granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Its fencing token.
+    /// Its fencing token; the first of them, if it has more.
     pub token: FencingToken,
+    /// How many it has, in a row: as many as were asked for, or one.
+    pub tokens: u8,
     /// When its ttl began, by the store's clock.
     pub from: Micros,
     /// How long it lives: shorter than asked for when it was handed over and waits for its confirmation.

@@ -23,6 +23,8 @@ pub struct Held {
     pub session: Session,
     /// Whether it ends with that session.
     pub bound: bool,
+    /// How many fencing tokens it has, from that of `holding` on.
+    pub tokens: u8,
     /// Whether the key was forgotten while this flight was under way: its result will not be kept.
     pub stale: bool,
     /// What everybody may know.
@@ -46,6 +48,8 @@ pub struct Waiter {
     pub ttl: Ttl,
     /// Whether the lease will end with its session.
     pub bound: bool,
+    /// How many fencing tokens it asks for.
+    pub tokens: u8,
 }
 
 /// A result, as it is stored. The bytes themselves stand elsewhere when they are large.
@@ -80,6 +84,7 @@ impl Waiter {
             want: request.want,
             ttl: request.ttl,
             bound: request.bound,
+            tokens: request.tokens,
         }
     }
 }
@@ -117,7 +122,7 @@ impl KeyState {
     }
 
     fn grant(&mut self, step: &mut Step<'_>, waiter: &Waiter, ttl: Ttl) -> Grant {
-        let token = step.next_token();
+        let (token, tokens) = step.next_tokens(waiter.tokens);
         let holding = Holding {
             holder: waiter.holder.clone(),
             token,
@@ -127,8 +132,8 @@ impl KeyState {
             want: waiter.want,
         };
         let (ticket, session, bound) = (waiter.ticket, waiter.session, waiter.bound);
-        self.holders.push(Held { ticket, session, bound, stale: false, holding });
-        Grant { token, from: step.now, ttl }
+        self.holders.push(Held { ticket, session, bound, tokens, stale: false, holding });
+        Grant { token, tokens, from: step.now, ttl }
     }
 
     /// Drops what has ended: leases past their deadline or bound to a dead session, results past their time.
@@ -170,8 +175,8 @@ impl KeyState {
         self.sweep(key, step);
         if let Some(held) = self.holders.iter_mut().find(|held| held.ticket == ticket) {
             held.holding.deadline = request.ttl.deadline(step.now);
-            let token = held.holding.token;
-            return Answer::Granted(Grant { token, from: step.now, ttl: request.ttl });
+            let (token, tokens) = (held.holding.token, held.tokens);
+            return Answer::Granted(Grant { token, tokens, from: step.now, ttl: request.ttl });
         }
         if request.want == Want::Flight
             && request.mode != Mode::Force

@@ -32,6 +32,7 @@
 //!     bound: false,
 //!     seen: None,
 //!     max_waiting: None,
+//!     tokens: 1,
 //! };
 //! let mut table = Table::default();
 //! let mut step = Step::new(1_000_000, &AllAlive); // the time comes in
@@ -62,6 +63,13 @@ pub type Micros = u64;
 /// How long a lease lives that was handed over to a waiter which has not answered yet, in microseconds.
 /// The waiter's confirmation lifts it to the full ttl; a frozen waiter costs the line no more than this.
 pub const HANDOVER_TTL: Micros = 3_000_000;
+
+/// How many fencing tokens a grant takes at most.
+pub const MOST_TOKENS: u8 = 128;
+
+/// How far a grant of several tokens may take them ahead of the store's clock, in microseconds: less than any store
+/// needs to come back without its data.
+pub const TOKENS_AHEAD: Micros = 1000;
 
 /// How long a result is kept at the least, in microseconds, for waiters that stood in line when it was
 /// published and whose message was lost. Nobody else is served with it once its `keep` has passed.

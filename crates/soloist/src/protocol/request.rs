@@ -8,7 +8,7 @@ use super::{Body, Micros, OutcomeKind, Queued};
 use crate::name::{FencingToken, Holder, Key, Note, Ticket};
 
 /// How long a lease lives unless it is renewed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Ttl {
     /// So many microseconds.
     Micros(Micros),
@@ -93,6 +93,9 @@ pub struct Request {
     pub seen: Option<FencingToken>,
     /// It joins no line in which so many stand already; `None` is any line. Who stands in line is never thrown out.
     pub max_waiting: Option<u64>,
+    /// How many fencing tokens in a row its grant is to take, for as many holders one after the other in its process:
+    /// 1 as a rule, [`MOST_TOKENS`](super::MOST_TOKENS) at most.
+    pub tokens: u8,
 }
 
 impl Request {

@@ -1,6 +1,6 @@
 //! One step of the machine: what it is told from outside, and what it wants done outside.
 
-use super::{Grant, Micros, Outcome};
+use super::{Grant, MOST_TOKENS, Micros, Outcome, TOKENS_AHEAD};
 use crate::error::Loss;
 use crate::event::{Event, EventKind};
 use crate::name::{FencingToken, Holder, Key, Session, Ticket};
@@ -74,10 +74,18 @@ impl<'a> Step<'a> {
         Step { now, alive, effects: Vec::new(), moves: Vec::new(), last: FencingToken(0) }
     }
 
-    /// Invariant: a key's tokens never decrease, also across expiry, force and a store that lost its data.
-    pub(super) fn next_token(&mut self) -> FencingToken {
-        self.last = FencingToken((self.last.0 + 1).max(self.now));
-        self.last
+    /// So many tokens in a row, or one: the first of them, and how many.
+    ///
+    /// Invariant: a key's tokens never decrease, also across expiry, force and a store that lost its data. So they are
+    /// taken from the time that has passed, and where too little has, there is only one.
+    pub(super) fn next_tokens(&mut self, wanted: u8) -> (FencingToken, u8) {
+        let wanted = wanted.clamp(1, MOST_TOKENS);
+        let last = self.last.0.saturating_add(wanted.into()).max(self.now);
+        if wanted > 1 && last > self.now.saturating_add(TOKENS_AHEAD) {
+            return self.next_tokens(1);
+        }
+        self.last = FencingToken(last);
+        (FencingToken(last - u64::from(wanted) + 1), wanted)
     }
 
     pub(super) fn wake(&mut self, session: Session, ticket: Ticket, wake: Wake) {

@@ -43,7 +43,8 @@ pub(super) struct Slot {
     key: Key,
     /// Where it stood in line when last seen, from 1; 0 is not known.
     place: AtomicU64,
-    told: Mutex<Option<Wake>>,
+    /// In a box: for nearly all of their time they were told nothing.
+    told: Mutex<Option<Box<Wake>>>,
     notify: Notify,
 }
 
@@ -63,7 +64,7 @@ impl Slot {
     pub(super) async fn told(&self) -> Wake {
         loop {
             if let Some(wake) = lock(&self.told).take() {
-                return wake;
+                return *wake;
             }
             self.notify.notified().await;
         }
@@ -79,7 +80,7 @@ impl Slot {
         let mut told = lock(&self.told);
         // A grant or result is not overwritten by the hint to look, which it answers.
         if wake != Wake::Look || told.is_none() {
-            *told = Some(wake);
+            *told = Some(Box::new(wake));
         }
         drop(told);
         self.notify.notify_one();
@@ -208,7 +209,7 @@ mod tests {
     }
 
     fn granted() -> Wake {
-        Wake::Granted(Grant { token: FencingToken(7), from: 1, ttl: Ttl::Forever })
+        Wake::Granted(Grant { token: FencingToken(7), tokens: 1, from: 1, ttl: Ttl::Forever })
     }
 
     async fn told(slot: &Slot) -> Wake {

@@ -12,8 +12,9 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, mpsc};
 
 use super::hub::Hub;
+use super::results::{self, RESULTS_KEPT, is_about_a_result};
 pub use super::store_clock::StoreClock;
-use super::{EventStream, Notice, Reply, Store, Told, waiting};
+use super::{EventStream, Notice, Reply, Results, Store, Told, waiting};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -66,6 +67,22 @@ struct State {
     /// In order, so that nothing depends on chance.
     sessions: BTreeMap<Session, Arc<Hub>>,
     subscribers: Vec<(Session, mpsc::UnboundedSender<Event>)>,
+    /// For those who keep results.
+    results: Option<broadcast::Sender<Told>>,
+}
+
+/// Told in the very step in which it happens: nothing is ever on its way.
+#[derive(Debug)]
+struct MemoryResults(broadcast::Receiver<Told>);
+
+impl Results for MemoryResults {
+    fn complete(&self) -> Option<Moment> {
+        Some(Moment::now())
+    }
+
+    fn hear(&mut self) -> Option<Told> {
+        results::hear(&mut self.0)
+    }
 }
 
 struct Alive<'a>(&'a BTreeSet<Session>);
@@ -125,7 +142,15 @@ impl MemoryStore {
                         hub.tell(ticket, wake);
                     }
                 }
-                Effect::Event(event) => state.subscribers.retain(|(_, s)| s.send(event.clone()).is_ok()),
+                Effect::Event(event) => {
+                    state.subscribers.retain(|(_, s)| s.send(event.clone()).is_ok());
+                    if let Some(results) = &state.results
+                        && is_about_a_result(&event.kind)
+                    {
+                        // An error means that nobody keeps any.
+                        drop(results.send(Told::Event(event)));
+                    }
+                }
             }
         }
         Ok((answer, now))
@@ -236,6 +261,15 @@ impl Store for MemoryStore {
         state.subscribers.push((self.session, sender));
         let next = move |cx: &mut std::task::Context<'_>| receiver.poll_recv(cx).map(|e| e.map(Told::Event));
         Ok(Box::pin(futures_util::stream::poll_fn(next)))
+    }
+
+    async fn results(&self) -> Result<Option<Box<dyn Results>>> {
+        let mut state = self.state();
+        if !state.sessions.contains_key(&self.session) {
+            return Err(Error::Closed);
+        }
+        let results = state.results.get_or_insert_with(|| broadcast::channel(RESULTS_KEPT).0);
+        Ok(Some(Box::new(MemoryResults(results.subscribe()))))
     }
 
     async fn examine(&self, _: Duration) -> Result<Vec<Finding>> {

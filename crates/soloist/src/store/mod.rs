@@ -8,8 +8,10 @@ mod hub;
 pub use hub::interleavings;
 pub mod local;
 pub mod memory;
+pub(crate) mod password;
 pub mod prefix;
 pub mod redis;
+mod results;
 #[cfg(feature = "testing")]
 pub(crate) mod simulated;
 mod store_clock;
@@ -33,6 +35,7 @@ use crate::protocol::{
     Request, Who,
 };
 
+pub use results::Results;
 pub use url::StoreUrl;
 #[cfg(feature = "testing")]
 pub(crate) use url::{PASSWORD, with_password};
@@ -232,6 +235,16 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Safe: dropped in flight, nothing is subscribed.
     async fn events(&self) -> Result<EventStream>;
+
+    /// What becomes of results from now on, for whoever keeps copies of them in his own process
+    /// ([`ClientBuilder::result_cache`](crate::ClientBuilder::result_cache)); `None` where a store cannot tell.
+    /// Whatever is asked of the store after this has answered, nothing that becomes of it later goes untold.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped in flight, nothing is subscribed.
+    async fn results(&self) -> Result<Option<Box<dyn Results>>> {
+        Ok(None)
+    }
 
     /// Examines the store itself: what is configured so that locks get lost, what is missing, slow or nearly
     /// full. `ttl` is how long leases live where nothing else is said. What cannot be looked at is a finding

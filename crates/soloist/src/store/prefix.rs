@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use tokio::sync::broadcast;
 
-use super::{EventStream, Notice, Reply, Store, Told};
+use super::{EventStream, Notice, Reply, Results, Store, Told};
+use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::name::{Key, Ticket};
@@ -63,6 +64,33 @@ pub(crate) fn taken_off(prefix: &str, key: &str) {
     let (Ok(key), Ok(stored)) = (Key::new(key), Key::stored(format!("{prefix}{key}"))) else { return };
     assert_eq!(strip(prefix, &stored), Some(key.clone()));
     assert!(strip(prefix, &key).is_none_or(|short| format!("{prefix}{short}") == key.as_str()));
+}
+
+/// What becomes of results under a prefix.
+#[derive(Debug)]
+struct PrefixResults {
+    inner: Box<dyn Results>,
+    prefix: Arc<str>,
+}
+
+impl Results for PrefixResults {
+    fn complete(&self) -> Option<Moment> {
+        self.inner.complete()
+    }
+
+    fn hear(&mut self) -> Option<Told> {
+        loop {
+            match self.inner.hear()? {
+                Told::Event(mut event) => {
+                    if let Some(key) = strip(&self.prefix, &event.key) {
+                        event.key = key;
+                        return Some(Told::Event(event));
+                    }
+                }
+                other => return Some(other),
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -134,6 +162,11 @@ impl Store for PrefixStore {
             std::future::ready(told)
         };
         Ok(self.inner.events().await?.filter_map(short).boxed())
+    }
+
+    async fn results(&self) -> Result<Option<Box<dyn Results>>> {
+        let Some(inner) = self.inner.results().await? else { return Ok(None) };
+        Ok(Some(Box::new(PrefixResults { inner, prefix: Arc::clone(&self.prefix) })))
     }
 
     async fn examine(&self, ttl: Duration) -> Result<Vec<Finding>> {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use super::hub::Hub;
+use super::hub::{Hub, Slot};
 use super::{Reply, Store};
+use crate::clock::Reading;
 use crate::error::{Error, Result};
+use crate::name::FencingToken;
 use crate::observe;
 use crate::protocol::{Answer, Micros, Queued, Request, Wake, Want};
 
@@ -24,26 +26,47 @@ const FAST_LOOK: Duration = Duration::from_millis(20);
 const PER_PLACE: Duration = Duration::from_millis(20);
 const MOST_PLACES: u64 = 50;
 
+/// What is known of a place in line until the next look. Small, for there may be very many who wait.
+#[derive(Debug)]
+struct InLine {
+    /// When to look again.
+    pause: Duration,
+    /// Whose lease it waits behind.
+    current: FencingToken,
+    read: Reading,
+}
+
+impl InLine {
+    /// What this answer says of the place, or the answer itself if it is not one that puts a request in line.
+    fn of(standing: Reply, want: Want) -> std::result::Result<Self, Box<Reply>> {
+        match &standing.answer {
+            Answer::Queued(queued) => {
+                let (read, current) = (standing.read, queued.holding.token);
+                Ok(InLine { pause: next_look(queued, want, read.store), current, read })
+            }
+            _ => Err(Box::new(standing)),
+        }
+    }
+}
+
 /// Waits for `request`, which stands in line with this answer. Cancel safe: nothing is lost by dropping it.
 pub(super) async fn wait<S: Store + ?Sized>(
     store: &S,
     hub: &Hub,
     request: &Request,
-    mut standing: Reply,
+    standing: Reply,
 ) -> Result<Reply> {
-    let mut request = request.clone();
+    let (mut seen, mut line) = (request.seen, InLine::of(standing, request.want));
     loop {
         let slot = hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
-        let (pause, current) = match &standing.answer {
-            Answer::Queued(queued) => {
-                request.stands_behind(queued);
-                (next_look(queued, request.want, standing.read.store), queued.holding.token)
-            }
-            _ => {
+        let InLine { pause, current, read } = match line {
+            Ok(line) => line,
+            Err(served) => {
                 hub.forget(request.ticket);
-                return Ok(standing);
+                return Ok(*served);
             }
         };
+        seen = seen.or(Some(current));
         // What was told counts before the time that has passed meanwhile.
         let wake = tokio::select! {
             biased;
@@ -52,30 +75,44 @@ pub(super) async fn wait<S: Store + ?Sized>(
         };
         // What was told before the answer that put the request in line is over: asking again finds out. Tokens
         // tell which came first, whatever the store's clock does.
-        let wake = match wake {
-            Wake::Granted(grant) if grant.token <= current => Wake::Look,
-            Wake::Done(outcome) if outcome.token < current => Wake::Look,
-            wake => wake,
-        };
-        standing = match wake {
-            Wake::Granted(grant) => Reply { answer: Answer::Granted(grant), ..standing },
-            Wake::Done(outcome) => Reply { answer: Answer::Done(outcome), ..standing },
+        line = match wake {
+            Wake::Granted(grant) if grant.token > current => {
+                Err(Box::new(Reply { answer: Answer::Granted(grant), read }))
+            }
+            Wake::Done(outcome) if outcome.token >= current => {
+                Err(Box::new(Reply { answer: Answer::Done(outcome), read }))
+            }
             // A place in line was lost to a takeover or a dead server: asking again finds out.
-            Wake::Look | Wake::Lost(..) => {
-                let look = slot.look();
-                let asked = store.acquire(&request).await;
-                look.done();
-                match asked {
-                    Ok(reply) => reply,
-                    // Who stands in line keeps standing through an outage; his own `wait` is what ends it.
-                    Err(Error::Unavailable { store, why }) => {
-                        observe::still_in_line(&request, &store, &why);
-                        standing
-                    }
-                    Err(error) => return Err(error),
+            Wake::Granted(_) | Wake::Done(_) | Wake::Look | Wake::Lost(..) => {
+                // In a box, as few look at any one time.
+                match Box::pin(look(store, &slot, request, seen)).await? {
+                    Some(reply) => InLine::of(reply, request.want),
+                    None => Ok(InLine { pause, current, read }),
                 }
             }
         };
+    }
+}
+
+/// Asks again for a request that stands in line; `None` if the store is away.
+async fn look<S: Store + ?Sized>(
+    store: &S,
+    slot: &Slot,
+    request: &Request,
+    seen: Option<FencingToken>,
+) -> Result<Option<Reply>> {
+    let again = Request { seen, max_waiting: None, ..request.clone() };
+    let look = slot.look();
+    let asked = store.acquire(&again).await;
+    look.done();
+    match asked {
+        Ok(reply) => Ok(Some(reply)),
+        // Who stands in line keeps standing through an outage; his own `wait` is what ends it.
+        Err(Error::Unavailable { store, why }) => {
+            observe::still_in_line(request, &store, &why);
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -100,7 +137,7 @@ pub(super) fn next_look(queued: &Queued, want: Want, now: Micros) -> Duration {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::name::{FencingToken, Holder};
+    use crate::name::Holder;
     use crate::protocol::Holding;
 
     #[test]

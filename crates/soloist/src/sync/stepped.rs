@@ -61,39 +61,3 @@ impl Notify {
         Stepped::new(self.0.notified())
     }
 }
-
-pub(crate) mod watch {
-    use tokio::sync::watch;
-    use tokio::sync::watch::Ref;
-    use tokio::sync::watch::error::RecvError;
-
-    use super::{Stepped, pass};
-
-    #[derive(Debug)]
-    pub(crate) struct Sender<T>(watch::Sender<T>);
-
-    impl<T> Sender<T> {
-        pub(crate) fn new(first: T) -> Self {
-            Sender(watch::Sender::new(first))
-        }
-
-        pub(crate) fn subscribe(&self) -> Receiver<T> {
-            pass();
-            Receiver(self.0.subscribe())
-        }
-
-        pub(crate) fn send_replace(&self, next: T) {
-            pass();
-            drop(self.0.send_replace(next));
-        }
-    }
-
-    #[derive(Debug)]
-    pub(crate) struct Receiver<T>(watch::Receiver<T>);
-
-    impl<T> Receiver<T> {
-        pub(crate) async fn wait_for(&mut self, is: impl FnMut(&T) -> bool) -> Result<Ref<'_, T>, RecvError> {
-            Stepped::new(self.0.wait_for(is)).await
-        }
-    }
-}

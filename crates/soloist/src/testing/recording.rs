@@ -126,6 +126,16 @@ impl Store for RecordingStore {
     fn settles(&self) -> std::time::Duration {
         self.inner.settles()
     }
+    // Nobody asks for a key over it, so nothing of it stands in line.
+    fn aside(&self) -> Option<Arc<dyn Store>> {
+        self.inner.aside()
+    }
+    fn has_replicas(&self) -> bool {
+        self.inner.has_replicas()
+    }
+    async fn replicated(&self, key: &Key, ticket: Ticket, wanted: u32) -> Result<u32> {
+        self.inner.replicated(key, ticket, wanted).await
+    }
     fn leases_end_with_sessions(&self) -> bool {
         self.inner.leases_end_with_sessions()
     }

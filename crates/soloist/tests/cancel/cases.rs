@@ -114,6 +114,29 @@ cases! {
         let held = b.lock(&key).await.unwrap();
         scene(async move { fine(a.lock(key).wait(LONG).await) }, async move { fine(held.release().await) })
     };
+    "lock in a cohort, free" ["acquire"], [], |world, a, b, key| {
+        let other = key.clone();
+        scene(async move { fine(a.lock(key).cohort(8).await) }, async move { pass_through(&b, &other).await })
+    };
+    "lock in a cohort, in line" ["acquire", "wait"], ["wait"], |world, a, b, key| {
+        let held = b.lock(&key).await.unwrap();
+        scene(async move { fine(a.lock(key).cohort(8).await) }, async move { fine(held.release().await) })
+    };
+    "lock in a cohort, two in line" ["acquire", "wait"], ["wait"], |world, a, b, key| {
+        let held = b.lock(&key).await.unwrap();
+        let (first, second) = (key.clone(), key.clone());
+        scene(async move {
+            let passes = async |key| match a.lock(key).cohort(8).await {
+                Ok(lease) => fine(lease.release().await),
+                failed => fine(failed),
+            };
+            tokio::join!(passes(first), passes(second));
+        }, async move { fine(held.release().await) })
+    };
+    "lock in a cohort, behind one of it" [], [], |world, a, b, key| {
+        let held = a.lock(&key).cohort(8).await.unwrap();
+        scene(async move { fine(a.lock(key).cohort(8).await) }, async move { fine(held.release().await) })
+    };
     "try_lock" ["acquire"], [], |world, a, b, key| {
         let other = key.clone();
         scene(async move { fine(a.try_lock(key).await) }, async move { pass_through(&b, &other).await })

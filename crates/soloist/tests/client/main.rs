@@ -1,7 +1,9 @@
 //! What the client promises, on every store: each check is a plain async function over a fleet of clients.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+mod cache;
 mod cancel;
+mod cohort;
 mod events;
 mod fleet;
 mod lock;
@@ -52,6 +54,13 @@ on_every_store! {
         a_handed_over_lease_is_confirmed, bad_input_is_told_before_anything_is_sent,
         a_prefix_separates, list_and_inspect, a_wait_of_zero_tries, renew_changes_the_ttl,
         closing_frees_what_is_held_and_waited_for, a_full_line_is_refused_at_once;
+    cache: a_forgotten_result_is_not_served, a_result_that_was_replaced_is_not_served, the_end_of_its_keep_is_the_end,
+        errors_are_kept_like_values, a_result_that_goes_stale_is_not_kept_here,
+        whoever_asks_the_store_sees_the_newest, when_all_is_quiet_all_read_the_last, a_closed_client_serves_nothing;
+    cohort: one_at_a_time_and_tokens_grow, a_row_costs_the_store_one_grant, processes_take_turns,
+        who_goes_away_is_passed_over, an_asker_that_goes_away_leaves_its_place,
+        nobody_is_left_in_line_when_all_go_away, a_wait_ends_and_names_the_holder, a_lost_lease_ends_the_row,
+        an_id_is_its_holders_alone, a_detached_lease_leaves_its_cohort, closing_ends_a_cohort;
     once: all_hear_one_leader, a_value_is_kept_and_forgotten, without_keep_the_next_computes,
         errors_are_shared_with_all_who_wait, errors_are_retried_by_the_next, errors_are_kept_apart,
         a_dropped_leader_is_replaced, a_panicking_leader_is_replaced, falsy_and_marker_values_survive,

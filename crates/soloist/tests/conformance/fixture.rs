@@ -69,6 +69,7 @@ pub fn lock(name: &str, who: &str) -> Request {
         bound: false,
         seen: None,
         max_waiting: None,
+        tokens: 1,
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use soloist::store::memory::MemoryStore;
-use soloist::testing::{Fault, FaultyStore, Verb};
-use soloist::{Client, Error, Store};
+use soloist::testing::{Fault, FaultyStore, Verb, simulate};
+use soloist::{Client, Error, Moment, Store};
 
 use crate::fleet::{soon, until};
 use crate::odd::Odd;
@@ -74,4 +74,43 @@ async fn who_was_answered_no_is_not_waited_for_at_the_end() {
     assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
     soon(client.close()).await;
     drop(held);
+}
+
+/// A lease of `ttl` of which a shorter renewal is given up, and carried out later, after a longer one was confirmed.
+fn a_shorter_renewal_straggles(ttl: Duration, owners: bool) {
+    simulate(1, |_| async move {
+        let root = MemoryStore::new();
+        let other = Client::builder().store(Arc::new(root.peer())).unwrap();
+        let store = Arc::new(FaultyStore::new(Arc::new(root)));
+        let client = Client::builder().store(Arc::clone(&store) as Arc<dyn Store>).unwrap();
+        let lease = client.lock("k").ttl(ttl).await.unwrap();
+        store.plan(Verb::Renew, Fault::Straggles(Duration::from_millis(500)));
+        if owners {
+            assert!(lease.renew(Duration::from_secs(1)).await.is_err());
+        } else {
+            store.watch().wait_for(|counts| counts.of_kind("straggles") == 1).await.unwrap();
+        }
+        lease.renew(Duration::from_secs(60)).await.unwrap();
+        // The store counts by the shorter one from the moment on at which it is carried out. Whoever asks only then
+        // hears how long that is.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        let got = other.lock("k").wait(Duration::from_secs(10)).await;
+        assert!(got.is_err(), "two hold it: {} {got:?}", lease.is_lost());
+        assert!(!lease.is_lost(), "it was renewed by the shorter one");
+        // That is settled by now.
+        let left = lease.deadline().unwrap().since(Moment::now());
+        assert!(left > Duration::from_secs(30), "{left:?}");
+        let renewals = store.counts().asked(Verb::Renew);
+        assert!(renewals < 10, "{renewals}");
+    });
+}
+
+#[test]
+fn a_shorter_renewal_that_was_given_up_is_counted_by_until_it_is_settled() {
+    a_shorter_renewal_straggles(Duration::from_secs(30), true);
+}
+
+#[test]
+fn the_keepers_own_are_too() {
+    a_shorter_renewal_straggles(Duration::from_secs(1), false);
 }

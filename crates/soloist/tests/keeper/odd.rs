@@ -66,7 +66,7 @@ impl Store for Odd {
     }
     async fn acquire(&self, request: &Request) -> Result<Reply> {
         if self.forgetful {
-            let grant = Grant { token: FencingToken(1), from: 1, ttl: request.ttl };
+            let grant = Grant { token: FencingToken(1), tokens: 1, from: 1, ttl: request.ttl };
             return Ok(Reply::new(Answer::Granted(grant), Moment::now(), 1));
         }
         if self.hesitates.load(Ordering::SeqCst) {

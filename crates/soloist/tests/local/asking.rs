@@ -35,6 +35,7 @@ pub(crate) fn lock(name: &str) -> Request {
         bound: true,
         seen: None,
         max_waiting: None,
+        tokens: 1,
     }
 }
 

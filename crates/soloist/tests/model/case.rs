@@ -72,6 +72,7 @@ impl Case {
             bound: profile.bound,
             seen: None,
             max_waiting: profile.most,
+            tokens: profile.tokens,
         }
     }
 

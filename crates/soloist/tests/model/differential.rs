@@ -147,6 +147,7 @@ impl World {
             bound: false,
             seen: None,
             max_waiting: None,
+            tokens: 1,
         };
         self.pass(machine, TICK).await;
         for peer in &mut self.peers {

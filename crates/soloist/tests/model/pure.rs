@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use soloist::protocol::{Answer, Held, KeyState, Published, Who};
+use soloist::protocol::{Answer, Held, KeyState, Published, TOKENS_AHEAD, Who};
 use soloist::{EventKind, FencingToken, Key, Ticket};
 
 use crate::call::{Call, Heard, Said, Step};
@@ -44,7 +44,14 @@ fn invariants(machine: &Machine, before: &Before, call: &Call, step: &Step) -> R
         step.events.iter().filter(|e| matches!(e.kind, EventKind::Locked | EventKind::TakenOver { .. }))
     {
         holds(event.token > last, "each grant has a larger token than the one before")?;
-        last = event.token;
+        // Whoever holds it has as many tokens as it was given.
+        let held = machine.table.keys.get(&event.key).and_then(|state| state.holders.first());
+        let tokens = held.filter(|held| held.holding.token == event.token).map_or(1, |held| held.tokens);
+        last = FencingToken(event.token.0 + u64::from(tokens) - 1);
+        holds(
+            tokens == 1 || last.0 <= machine.now + TOKENS_AHEAD,
+            "several tokens are not far ahead of the clock",
+        )?;
     }
     holds(machine.table.last == last, "no token is spent without a grant that is told")?;
     for (key, state) in &machine.table.keys {

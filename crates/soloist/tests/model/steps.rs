@@ -25,6 +25,8 @@ pub struct Profile {
     pub tries: bool,
     /// The longest line that it joins.
     pub most: Option<u64>,
+    /// How many fencing tokens it asks for.
+    pub tokens: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -111,11 +113,13 @@ fn ttl() -> impl Strategy<Value = Option<u64>> {
 fn profile(bound: bool) -> impl Strategy<Value = Profile> {
     let who = (0..SESSIONS, prop_oneof![4 => Just(0), 1 => 1..KEYS], 0..HOLDERS);
     let most = prop_oneof![3 => Just(None), 1 => (0..3_u64).prop_map(Some)];
-    let how = (proptest::bool::weighted(0.2), most);
+    let tokens = prop_oneof![3 => Just(1), 1 => Just(2), 1 => Just(128)];
+    let how = (proptest::bool::weighted(0.2), most, tokens);
     (who, any::<bool>(), any::<bool>(), ttl(), any::<bool>(), how).prop_map(
-        move |((session, key, holder), flight, note, ttl, binds, (tries, most))| Profile {
+        move |((session, key, holder), flight, note, ttl, binds, (tries, most, tokens))| Profile {
             tries,
             most,
+            tokens,
             session,
             key,
             holder,

@@ -24,6 +24,7 @@ fn lock(text: &str) -> Request {
         bound: false,
         seen: None,
         max_waiting: None,
+        tokens: 1,
     }
 }
 

@@ -1,6 +1,6 @@
 //! One run: a fleet at work, storms and calms, and an end at which all have gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -86,6 +86,8 @@ struct Fleet {
     registers: Registers,
     processes: Vec<Process>,
     stopped: Arc<AtomicBool>,
+    /// The locks of killed holders that could not be broken in bad weather.
+    unbroken: BTreeSet<&'static str>,
     /// Whether this run loses data; if not, its clock steps. With both, tokens are not promised to grow.
     loses_data: bool,
 }
@@ -100,8 +102,9 @@ impl Fleet {
         }
         let loses_data = dice.chance(50);
         let (recorder, registers) = (Recorder::new(0), Registers::Memory(Arc::default()));
-        let (processes, stopped) = (Vec::new(), Arc::default());
-        let mut fleet = Fleet { time, dice, world, recorder, registers, processes, stopped, loses_data };
+        let (processes, stopped, unbroken) = (Vec::new(), Arc::default(), BTreeSet::new());
+        let mut fleet =
+            Fleet { time, dice, world, recorder, registers, processes, stopped, unbroken, loses_data };
         for id in 1..=fleet.dice.between(2, 4) {
             let process = fleet.start(id as u32);
             fleet.processes.push(process);
@@ -149,6 +152,10 @@ impl Fleet {
             }
         }
         self.world.set_weather(Weather::default());
+        // Some weathers let nothing through as long as they last.
+        for key in std::mem::take(&mut self.unbroken) {
+            while !self.processes[0].party.breaks(key, false).await {}
+        }
         self.tell(0, What::Calm);
     }
 
@@ -239,7 +246,9 @@ impl Fleet {
         // A lease without an end of its own would stand for ever.
         let party = self.processes[at].party.clone();
         for key in LOCKS {
-            party.breaks(key, false).await;
+            if !party.breaks(key, false).await {
+                self.unbroken.insert(key);
+            }
         }
     }
 

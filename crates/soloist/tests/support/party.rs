@@ -97,9 +97,9 @@ impl Party {
         match dice.below(100) {
             0..62 => self.lock(dice, lock).await,
             62..94 => self.once(dice, flight).await,
-            94 => self.breaks(lock, false).await,
-            95 => self.breaks(flight, false).await,
-            96..98 => self.breaks(flight, true).await,
+            94 => drop(self.breaks(lock, false).await),
+            95 => drop(self.breaks(flight, false).await),
+            96..98 => drop(self.breaks(flight, true).await),
             _ => drop(self.client.inspect(lock).await),
         }
     }
@@ -290,8 +290,8 @@ impl Party {
         }
     }
 
-    /// Ends whatever lease the key has, or drops its result.
-    pub async fn breaks(&self, key: &str, forget: bool) {
+    /// Ends whatever lease the key has, or drops its result. Answers whether it is known to be done, or to be refused.
+    pub async fn breaks(&self, key: &str, forget: bool) -> bool {
         let op = self.recorder.op();
         self.record(What::Breaks { op, key: key.into(), forget });
         let done = match forget {
@@ -305,5 +305,6 @@ impl Party {
         if done.is_ok() || !forget {
             self.record(What::Broke { op });
         }
+        !matches!(done, Err(Error::Unavailable { .. } | Error::Unknown { .. }))
     }
 }

@@ -139,9 +139,6 @@ fn owns(book: &Book, done: &Ended, owner: u128) -> Vec<Arc<Kept>> {
         }
         let kept = lease(ticket, any_ttl());
         book.hold(&kept).expect("it is open");
-        if one_of(4) == 0 {
-            book.all_due(None);
-        }
         match one_of(6) {
             0 => book.stop(ticket),
             1 => {

@@ -2,6 +2,7 @@
 //! shard's lock, so that the order of a key's events is the order in which they happened.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,10 +12,11 @@ use tokio::net::unix::pipe;
 
 use super::fifo::{self, Heard, Reader, Sent};
 use super::folder::{Dir, Folder};
+use crate::clock::Moment;
 use crate::error::Result;
 use crate::event::Event;
 use crate::name::Session;
-use crate::store::{EventStream, Told};
+use crate::store::{EventStream, Results, Told};
 
 /// An event on its way, numbered within its shard.
 #[derive(Debug, Serialize, Deserialize)]
@@ -124,17 +126,62 @@ impl Subscription {
     }
 }
 
+/// What has been written by now: whoever changed something has written it before he was answered.
+struct LocalResults {
+    subscription: Subscription,
+    failed: bool,
+}
+
+impl fmt::Debug for LocalResults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalResults").field("name", &self.subscription.name).finish_non_exhaustive()
+    }
+}
+
+impl Results for LocalResults {
+    fn complete(&self) -> Option<Moment> {
+        (!self.failed).then(Moment::now)
+    }
+
+    fn hear(&mut self) -> Option<Told> {
+        let Subscription { fifo, reader, gaps, .. } = &mut self.subscription;
+        if let Some(event) = gaps.behind_a_gap() {
+            return Some(Told::Event(event));
+        }
+        match reader.next_now(fifo) {
+            Ok(heard) => heard.map(|heard| match heard {
+                Heard::Lossy => Told::Missed,
+                Heard::Record(numbered) => gaps.told(numbered),
+            }),
+            Err(_) if self.failed => None,
+            Err(_) => {
+                self.failed = true;
+                Some(Told::Missed)
+            }
+        }
+    }
+}
+
+/// Begins to hear of results. Others tell it once they [know](super::transaction::Core::begin_to_listen) of it.
+pub(super) fn results(folder: &Arc<Folder>) -> Result<Box<dyn Results>> {
+    Ok(Box::new(LocalResults { subscription: begin(folder)?, failed: false }))
+}
+
 /// Begins to listen. Others tell it once they [know](super::transaction::Core::begin_to_listen) of it.
 pub(super) fn subscribe(folder: &Arc<Folder>) -> Result<EventStream> {
-    let name = Session::mint().to_string();
-    let fifo = fifo::create(&folder.events, &name)?;
-    fifo::widen(&fifo);
-    let reader = Reader::new(&fifo);
-    let folder = Arc::clone(folder);
-    let subscription = Subscription { folder, name, fifo, reader, gaps: Gaps::default() };
+    let subscription = begin(folder)?;
     let told = |mut subscription: Subscription| async {
         let told = subscription.told().await?;
         Some((told, subscription))
     };
     Ok(Box::pin(stream::unfold(subscription, told)))
+}
+
+fn begin(folder: &Arc<Folder>) -> Result<Subscription> {
+    let name = Session::mint().to_string();
+    let fifo = fifo::create(&folder.events, &name)?;
+    fifo::widen(&fifo);
+    let reader = Reader::new(&fifo);
+    let folder = Arc::clone(folder);
+    Ok(Subscription { folder, name, fifo, reader, gaps: Gaps::default() })
 }

@@ -109,6 +109,7 @@ mod tests {
             bound: true,
             seen: None,
             max_waiting: None,
+            tokens: 1,
         };
         table.acquire(&request, Session::from_u128(number), &mut Step::new(1, &All));
     }

@@ -45,7 +45,7 @@ use self::transaction::{Core, Touches};
 use self::watch::Watches;
 use super::hub::Hub;
 use super::memory::StoreClock;
-use super::{EventStream, Notice, Reply, Store, waiting};
+use super::{EventStream, Notice, Reply, Results, Store, waiting};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
@@ -350,6 +350,14 @@ impl Store for LocalStore {
         // Invariant: its FIFO has its name before anybody is made to look.
         self.core.begin_to_listen().await?;
         Ok(told.take_until(closed).boxed())
+    }
+
+    async fn results(&self) -> Result<Option<Box<dyn Results>>> {
+        drop(self.open_part().as_ref().ok_or(Error::Closed)?.events.subscribe());
+        let results = events::results(&self.core.folder)?;
+        // Invariant: its FIFO has its name before anybody is made to look.
+        self.core.begin_to_listen().await?;
+        Ok(Some(results))
     }
 
     async fn examine(&self, _: Duration) -> Result<Vec<Finding>> {

@@ -38,6 +38,7 @@ fn request(ticket: u128, want: Want, mode: Mode) -> Option<Request> {
         bound: true,
         seen: None,
         max_waiting: None,
+        tokens: 1,
     })
 }
 

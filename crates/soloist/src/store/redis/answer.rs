@@ -79,7 +79,10 @@ pub(super) fn acquired(value: Value) -> Option<(Answer, Micros)> {
     let mut parts = Parts::of(value)?;
     let (code, now) = (parts.number()?, parts.count()?);
     let answer = match code {
-        1 => Answer::Granted(Grant { token: parts.token()?, from: now, ttl: parts.ttl()? }),
+        1 => {
+            let (token, ttl) = (parts.token()?, parts.ttl()?);
+            Answer::Granted(Grant { token, tokens: pack::tokens(parts.count()?)?, from: now, ttl })
+        }
         2 => {
             let (place, holding) = (parts.count()?, parts.holding()?);
             Answer::Queued(Queued { place, holding, ahead: pack::session(&parts.bytes()?)? })

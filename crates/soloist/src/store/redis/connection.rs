@@ -8,12 +8,13 @@ use futures_util::future::{Either, join_all, select_ok};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::io::tcp::{TcpSettings, socket2::SockRef};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, RedisConnectionInfo, RedisError,
-    RedisFuture, RedisResult, Value,
+    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, RedisConnectionInfo, RedisError, RedisFuture,
+    RedisResult, Value,
 };
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 
+use super::command::Cmd;
 use super::pipeline::Pipeline;
 
 /// One connection, shared by all who ask. It closes when the last of these is dropped.
@@ -58,12 +59,12 @@ impl Connection {
         limit: Duration,
     ) -> impl Future<Output = RedisResult<Value>> + Send + use<> {
         match self {
-            Connection::Ours(pipeline) => Either::Left(pipeline.ask(&request, Some(limit))),
+            Connection::Ours(pipeline) => Either::Left(pipeline.ask(Some(limit), |out| request.write(out))),
             Connection::Tls(connection) => {
                 let mut connection = connection.clone();
                 // In a box, so that the many who wait without TLS do not keep room for it.
                 Either::Right(Box::pin(async move {
-                    match timeout(limit, request.query_async(&mut connection)).await {
+                    match timeout(limit, request.for_library().query_async(&mut connection)).await {
                         Ok(answered) => answered,
                         Err(_) => {
                             let why = format!("no answer within {limit:?}");
@@ -77,9 +78,9 @@ impl Connection {
 }
 
 impl ConnectionLike for Connection {
-    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a redis::Cmd) -> RedisFuture<'a, Value> {
         match self {
-            Connection::Ours(pipeline) => Box::pin(pipeline.ask(cmd, None)),
+            Connection::Ours(pipeline) => Box::pin(pipeline.ask(None, |out| cmd.write_packed_command(out))),
             Connection::Tls(connection) => connection.req_packed_command(cmd),
         }
     }
@@ -92,7 +93,10 @@ impl ConnectionLike for Connection {
     ) -> RedisFuture<'a, Vec<Value>> {
         match self {
             Connection::Ours(ours) => {
-                let asked: Vec<_> = pipeline.cmd_iter().map(|cmd| ours.ask(cmd, None)).collect();
+                let asked: Vec<_> = pipeline
+                    .cmd_iter()
+                    .map(|cmd| ours.ask(None, |out| cmd.write_packed_command(out)))
+                    .collect();
                 Box::pin(async move {
                     let answers = join_all(asked).await.into_iter().skip(offset).take(count);
                     answers.collect()
@@ -130,15 +134,18 @@ async fn tcp(host: &str, port: u16, settings: &TcpSettings) -> RedisResult<TcpSt
 
 /// Says who asks, and which database is meant, in one go.
 async fn log_in(pipeline: &Pipeline, login: &RedisConnectionInfo) -> RedisResult<()> {
+    let say = |cmd: &Cmd| pipeline.ask(None, |out| cmd.write(out));
     let authenticated = login.password().map(|password| {
-        let mut auth = redis::cmd("AUTH");
-        auth.arg(login.username()).arg(password);
-        pipeline.ask(&auth, None)
+        let mut auth = Cmd::new("AUTH");
+        if let Some(user) = login.username() {
+            auth.arg(user);
+        }
+        say(auth.arg(password))
     });
-    let selected = (login.db() != 0).then(|| pipeline.ask(redis::cmd("SELECT").arg(login.db()), None));
+    let selected = (login.db() != 0).then(|| say(Cmd::new("SELECT").arg(login.db())));
     // For who looks at the server's list of clients. Older servers do not know it, and others may forbid it.
     for (name, value) in [("LIB-NAME", "soloist"), ("LIB-VER", env!("CARGO_PKG_VERSION"))] {
-        drop(pipeline.ask(redis::cmd("CLIENT").arg("SETINFO").arg(name).arg(value), None));
+        drop(say(Cmd::new("CLIENT").arg("SETINFO").arg(name).arg(value)));
     }
     if let Some(authenticated) = authenticated {
         authenticated.await.map_err(|error| {

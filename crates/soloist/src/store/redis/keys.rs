@@ -19,28 +19,52 @@ const NAME_AT: usize = 17;
 /// The names of one lock.
 #[derive(Debug)]
 pub(super) struct KeyNames {
-    pub(super) fence: String,
-    pub(super) lease: String,
-    pub(super) queue: String,
-    pub(super) result: String,
+    /// All of them, one after the other: the counter's, and three that are as long as each other.
+    all: String,
+    /// Where the first of those three begins.
+    fence: usize,
+    each: usize,
 }
 
 impl KeyNames {
     pub(super) fn of(key: &Key, shard: u8) -> Self {
-        let digit = |four: u8| char::from_digit(four.into(), 16).unwrap_or_default();
-        let of_shard = |room: usize, kind: &str| {
-            let mut name = String::with_capacity(NAME_AT + room);
-            name.push_str(PREFIX);
-            name.extend([digit(shard >> 4), digit(shard & 15)]);
-            name.push_str(kind);
-            name
+        let digit = |four: u8| char::from(b"0123456789abcdef"[usize::from(four)]);
+        let (fence, each) = (NAME_AT - 1, NAME_AT + key.as_str().len());
+        let mut all = String::with_capacity(fence + 3 * each);
+        let mut name = |kind: &str, key: &str| {
+            all.push_str(PREFIX);
+            all.push(digit(shard >> 4));
+            all.push(digit(shard & 15));
+            all.push_str(kind);
+            all.push_str(key);
         };
-        let name = |kind: &str| {
-            let mut name = of_shard(key.as_str().len(), kind);
-            name.push_str(key.as_str());
-            name
-        };
-        KeyNames { fence: of_shard(0, "}:f"), lease: name("}:l:"), queue: name("}:q:"), result: name("}:r:") }
+        name("}:f", "");
+        for kind in ["}:l:", "}:q:", "}:r:"] {
+            name(kind, key.as_str());
+        }
+        KeyNames { all, fence, each }
+    }
+
+    /// The counter of the key's shard.
+    pub(super) fn fence(&self) -> &str {
+        &self.all[..self.fence]
+    }
+
+    pub(super) fn lease(&self) -> &str {
+        self.nth(0)
+    }
+
+    pub(super) fn queue(&self) -> &str {
+        self.nth(1)
+    }
+
+    pub(super) fn result(&self) -> &str {
+        self.nth(2)
+    }
+
+    fn nth(&self, place: usize) -> &str {
+        let from = self.fence + place * self.each;
+        &self.all[from..from + self.each]
     }
 
     /// The user's key in a name that a scan found.
@@ -88,10 +112,17 @@ mod tests {
         for text in ["a", "}:l:x", "{b}:q:\0\r\n *", "soloist:1:{00}:l:a"] {
             let key = Key::new(text).unwrap();
             let names = KeyNames::of(&key, shard(&key));
-            for name in [&names.lease, &names.queue, &names.result] {
+            for name in [names.lease(), names.queue(), names.result()] {
                 assert_eq!(KeyNames::user_key(name.as_bytes()), Some(key.clone()), "{name:?}");
             }
-            assert_eq!(KeyNames::user_key(names.fence.as_bytes()), None);
+            assert_eq!(KeyNames::user_key(names.fence().as_bytes()), None);
+            let shard = shard(&key);
+            let told = |kind: char| format!("soloist:1:{{{shard:02x}}}:{kind}:{text}");
+            assert_eq!(
+                (names.lease(), names.queue(), names.result()),
+                (&*told('l'), &*told('q'), &*told('r'))
+            );
+            assert_eq!(names.fence(), format!("soloist:1:{{{shard:02x}}}:f"));
         }
         assert_eq!(KeyNames::user_key(b"soloist:1:clock"), None);
         assert_eq!(KeyNames::user_key(b"somebody:else:{00}:l:a"), None);

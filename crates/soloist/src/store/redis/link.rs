@@ -4,12 +4,13 @@ use std::future::pending;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use redis::{Cmd, Value};
+use redis::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::backoff::Backoff;
+use super::command::Cmd;
 use super::connection::Connection;
 use super::nodes::Nodes;
 use super::scripts::Verb;

@@ -1,13 +1,13 @@
 //! The connection that hears: wake-ups of this session, and events while anybody watches them.
 
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use redis::RedisError;
 use redis::aio::{PubSub, PubSubSink, PubSubStream};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -17,20 +17,32 @@ use super::keys;
 use super::options::RedisOptions;
 use super::pack::{self, Message};
 use super::seat::Seat;
+use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::name::Session;
 use crate::observe;
-use crate::store::Told;
 use crate::store::hub::Hub;
+use crate::store::results::{self, RESULTS_KEPT, is_about_a_result};
+use crate::store::{Results, Told};
 
 /// How many events a slow subscriber may lag behind before it misses some.
 pub(super) const EVENTS_KEPT: usize = 4096;
 
+/// How often the other end is asked at most whether all has been heard, while somebody wants to know.
+const ASKED_EACH: Duration = Duration::from_millis(250);
+
 type Watch = oneshot::Sender<Result<broadcast::Receiver<Told>>>;
+
+/// What is watched.
+#[derive(Clone, Copy)]
+enum Of {
+    All,
+    Results,
+}
 
 /// What the store asks of the task.
 enum Wish {
-    Watch(Watch),
+    Watch(Of, Watch),
     /// Hear no more; answered when the server knows.
     End(oneshot::Sender<()>),
 }
@@ -48,7 +60,47 @@ pub(super) struct Listener {
     seat: Seat,
     hub: Arc<Hub>,
     wishes: mpsc::UnboundedSender<Wish>,
+    complete: Arc<Complete>,
     task: JoinHandle<()>,
+}
+
+/// Up to when everything that the server said has been passed on.
+#[derive(Debug, Default)]
+struct Complete {
+    at: Mutex<Option<Moment>>,
+    /// Somebody wants to know it of a later moment.
+    wanted: Notify,
+}
+
+impl Complete {
+    fn set(&self, at: Option<Moment>) {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    fn get(&self) -> Option<Moment> {
+        let at = *self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        if at.is_none_or(|at| Moment::now().since(at) > ASKED_EACH) {
+            self.wanted.notify_one();
+        }
+        at
+    }
+}
+
+/// What becomes of results, as this connection hears it.
+#[derive(Debug)]
+struct RedisResults {
+    told: broadcast::Receiver<Told>,
+    complete: Arc<Complete>,
+}
+
+impl Results for RedisResults {
+    fn complete(&self) -> Option<Moment> {
+        self.complete.get()
+    }
+
+    fn hear(&mut self) -> Option<Told> {
+        results::hear(&mut self.told)
+    }
 }
 
 /// What the task needs to connect and to pass on what it hears.
@@ -59,6 +111,9 @@ struct Ear {
     up: watch::Sender<Option<usize>>,
     wishes: mpsc::UnboundedReceiver<Wish>,
     events: broadcast::Sender<Told>,
+    /// What of them is about results, for those who keep some.
+    results: broadcast::Sender<Told>,
+    complete: Arc<Complete>,
     /// Whether the events are subscribed to.
     watching: bool,
 }
@@ -74,10 +129,21 @@ impl Listener {
         let (up, is_up) = watch::channel(None);
         let (wishes, wished) = mpsc::unbounded_channel();
         let (told, seat) = (Arc::clone(&hub), seat.clone());
-        let ear = Ear { seat: seat.clone(), session, hub: told, up, wishes: wished, events, watching: false };
+        let complete = Arc::<Complete>::default();
+        let ear = Ear {
+            seat: seat.clone(),
+            session,
+            hub: told,
+            up,
+            wishes: wished,
+            events,
+            results: broadcast::channel(RESULTS_KEPT).0,
+            complete: Arc::clone(&complete),
+            watching: false,
+        };
         let (node, pubsub) = ear.open().await.map_err(|failed| failed.error)?;
         ear.up.send_replace(Some(node));
-        Ok(Listener { up: is_up, seat, hub, wishes, task: tokio::spawn(ear.listen(node, pubsub)) })
+        Ok(Listener { up: is_up, seat, hub, wishes, complete, task: tokio::spawn(ear.listen(node, pubsub)) })
     }
 
     /// Waits, but not longer than this, until wake-ups are heard at the node that the verbs go to: who joins the
@@ -106,8 +172,18 @@ impl Listener {
 
     /// All events from now on.
     pub(super) async fn events(&self, store: &str, limit: Duration) -> Result<broadcast::Receiver<Told>> {
+        self.watch(Of::All, store, limit).await
+    }
+
+    /// What becomes of results from now on.
+    pub(super) async fn results(&self, store: &str, limit: Duration) -> Result<Box<dyn Results>> {
+        let told = self.watch(Of::Results, store, limit).await?;
+        Ok(Box::new(RedisResults { told, complete: Arc::clone(&self.complete) }))
+    }
+
+    async fn watch(&self, of: Of, store: &str, limit: Duration) -> Result<broadcast::Receiver<Told>> {
         let (watch, subscribed) = oneshot::channel();
-        self.wishes.send(Wish::Watch(watch)).map_err(|_| Error::Closed)?;
+        self.wishes.send(Wish::Watch(of, watch)).map_err(|_| Error::Closed)?;
         match timeout(limit, subscribed).await {
             Ok(answer) => answer.map_err(|_| Error::Closed)?,
             Err(_) => Err(greeting::silent(limit, store).error),
@@ -170,6 +246,9 @@ impl Ear {
                 }
             };
             observe::connection_lost(&store, "wake-ups", &why);
+            // Invariant: no result is served of which nothing would be heard.
+            self.complete.set(None);
+            let _ = self.results.send(Told::Missed);
             self.up.send_replace(None);
             self.seat.doubt(node, &why);
             let mut backoff = Backoff::new();
@@ -185,12 +264,15 @@ impl Ear {
             observe::connected_again(&store, "wake-ups");
             self.hub.look_all(true);
             let _ = self.events.send(Told::Missed);
+            // Before all is known to be heard again: what was asked for meanwhile is not certain either.
+            let _ = self.results.send(Told::Missed);
         }
     }
 
     /// Passes on what is said until the connection fails or is to end.
     async fn hear(&mut self, node: usize, mut sink: PubSubSink, mut stream: PubSubStream) -> Stop {
-        let health = healthy(sink.clone(), self.options().clone());
+        let (heard, mut all_heard) = mpsc::unbounded_channel();
+        let health = healthy(sink.clone(), self.options().clone(), Arc::clone(&self.complete), heard);
         let seat = self.seat.clone();
         let moved = seat.moved(node);
         tokio::pin!(health, moved);
@@ -200,17 +282,19 @@ impl Ear {
                 said = stream.next() => {
                     let Some(said) = said else { return Stop::Lost("it was closed".into()) };
                     self.pass_on(said.get_payload_bytes());
-                    if self.watching && self.events.receiver_count() == 0
+                    if self.watching && self.events.receiver_count() + self.results.receiver_count() == 0
                         && let Err(why) = self.watch_no_more(&mut sink).await
                     {
                         return Stop::Lost(why);
                     }
                 }
                 why = &mut health => return Stop::Lost(why),
+                // Only now: nothing is left of what the server said before its answer.
+                Some(at) = all_heard.recv() => self.complete.set(Some(at)),
                 () = &mut moved => return Stop::Lost("another node is the primary now".into()),
                 Some(wish) = self.wishes.recv() => match wish {
-                    Wish::Watch(watch) => {
-                        if let Err(why) = self.watch_events(&mut sink, watch).await {
+                    Wish::Watch(of, watch) => {
+                        if let Err(why) = self.watch_events(&mut sink, of, watch).await {
                             return Stop::Lost(why);
                         }
                     }
@@ -233,7 +317,12 @@ impl Ear {
                 }
             }
             // An error means that nobody watches any more.
-            Some(Message::Event(event)) => drop(self.events.send(Told::Event(event))),
+            Some(Message::Event(event)) => {
+                if is_about_a_result(&event.kind) {
+                    let _ = self.results.send(Told::Event(event.clone()));
+                }
+                let _ = self.events.send(Told::Event(event));
+            }
             None => {
                 tracing::warn!(store = %self.seat.nodes().store, "a message that this version does not know")
             }
@@ -252,8 +341,11 @@ impl Ear {
     }
 
     /// Subscribes to the events, if that is not done yet, and answers who wants them.
-    async fn watch_events(&mut self, sink: &mut PubSubSink, watch: Watch) -> Result<(), String> {
-        let events = self.events.subscribe();
+    async fn watch_events(&mut self, sink: &mut PubSubSink, of: Of, watch: Watch) -> Result<(), String> {
+        let events = match of {
+            Of::All => self.events.subscribe(),
+            Of::Results => self.results.subscribe(),
+        };
         if !self.watching {
             let limit = Instant::now() + self.options().response_timeout;
             let subscribed = timeout_at(limit, sink.subscribe(keys::EVENTS)).await;
@@ -282,13 +374,26 @@ impl Ear {
 
 /// Asks now and then whether the other end still lives: a connection that is open at one end only says
 /// nothing by itself. Returns when it does not.
-async fn healthy(mut sink: PubSubSink, options: RedisOptions) -> String {
+///
+/// Each answer comes behind all that the server said before it, and tells so: `heard` gets the moment before the question.
+async fn healthy(
+    mut sink: PubSubSink,
+    options: RedisOptions,
+    complete: Arc<Complete>,
+    heard: mpsc::UnboundedSender<Moment>,
+) -> String {
     loop {
-        tokio::time::sleep(options.health_check).await;
+        tokio::select! {
+            biased;
+            () = complete.wanted.notified() => {}
+            () = tokio::time::sleep(options.health_check) => {}
+        }
+        let asked = Moment::now();
         match timeout(options.response_timeout, sink.ping::<redis::Value>()).await {
-            Ok(Ok(_)) => {}
+            Ok(Ok(_)) => drop(heard.send(asked)),
             Ok(Err(error)) => return error.to_string(),
             Err(_) => return format!("no answer within {:?}", options.response_timeout),
         }
+        tokio::time::sleep(ASKED_EACH.min(options.health_check)).await;
     }
 }

@@ -6,6 +6,7 @@ mod address;
 mod answer;
 mod backoff;
 pub mod bridge;
+mod command;
 mod connection;
 pub(crate) mod examine;
 mod greeting;
@@ -34,10 +35,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
-use redis::{Cmd, Value};
+use redis::Value;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
+use self::command::Cmd;
 use self::keys::KeyNames;
 use self::link::{Answered, Link};
 use self::listen::Listener;
@@ -45,7 +47,7 @@ use self::replicas::{Replicas, Wanted};
 use self::scripts::Scripts;
 use self::server_clock::ServerClock;
 use super::hub::{Hub, LastPlace};
-use super::{EventStream, Notice, Reply, Store, Told, waiting};
+use super::{EventStream, Notice, Reply, Results, Store, Told, waiting};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::name::{Key, Session, Ticket};
@@ -177,13 +179,13 @@ impl RedisStore {
 
 /// The names that every verb needs.
 fn three(cmd: &mut Cmd, names: &KeyNames) {
-    cmd.arg(&names.fence).arg(&names.lease).arg(&names.queue);
+    cmd.arg(names.fence()).arg(names.lease()).arg(names.queue());
 }
 
 /// The names that verbs on results need.
 fn four(cmd: &mut Cmd, names: &KeyNames) {
     three(cmd, names);
-    cmd.arg(&names.result);
+    cmd.arg(names.result());
 }
 
 #[async_trait]
@@ -332,7 +334,7 @@ impl Store for RedisStore {
     async fn list(&self, prefix: &str) -> Result<Vec<KeyInfo>> {
         let (mut found, mut cursor) = (BTreeSet::new(), 0);
         loop {
-            let mut scan = redis::cmd("SCAN");
+            let mut scan = Cmd::new("SCAN");
             scan.arg(cursor).arg("MATCH").arg(keys::pattern(prefix)).arg("COUNT").arg(1000);
             let (next, names) = self.read(answer::scanned(self.link.command(&scan).await?))?;
             let keys = names.iter().filter_map(|name| KeyNames::user_key(name));
@@ -363,6 +365,10 @@ impl Store for RedisStore {
         .boxed())
     }
 
+    async fn results(&self) -> Result<Option<Box<dyn Results>>> {
+        self.listener.results(&self.name, self.options.give_up).await.map(Some)
+    }
+
     async fn examine(&self, ttl: Duration) -> Result<Vec<Finding>> {
         match self.link.seat().is_closed() {
             true => Err(Error::Closed),
@@ -384,7 +390,7 @@ impl Store for RedisStore {
 
     async fn replicated(&self, key: &Key, ticket: Ticket, wanted: u32) -> Result<u32> {
         let names = self.names(key);
-        let wanted = Wanted { lease: &names.lease, ticket, replicas: wanted };
+        let wanted = Wanted { lease: names.lease(), ticket, replicas: wanted };
         let have = self.replicas.have(self.link.seat(), &wanted).await?;
         have.ok_or_else(|| Error::NotHeld { key: key.clone(), holder: None })
     }

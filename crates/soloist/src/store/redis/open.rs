@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
+use super::command::Cmd;
 use super::link::Link;
 use super::listen::{EVENTS_KEPT, Listener};
 use super::nodes::{Finder, Nodes};
@@ -137,7 +138,7 @@ impl RedisStore {
     /// For tests: sets the clock of all driven stores on this server.
     #[doc(hidden)]
     pub async fn set_clock(&self, now: Micros) -> Result<()> {
-        let mut set = redis::cmd("SET");
+        let mut set = Cmd::new("SET");
         set.arg(keys::CLOCK).arg(now);
         self.link.command(&set).await.map(drop)
     }
@@ -145,7 +146,7 @@ impl RedisStore {
     /// For tests: sets the clock of the server as all shifted stores see it, by so many microseconds from its own.
     #[doc(hidden)]
     pub async fn shift_clock(&self, by: i64) -> Result<()> {
-        let mut set = redis::cmd("SET");
+        let mut set = Cmd::new("SET");
         set.arg(keys::CLOCK).arg(by);
         self.link.command(&set).await.map(drop)
     }

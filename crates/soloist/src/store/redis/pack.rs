@@ -6,7 +6,8 @@ use crate::error::Loss;
 use crate::event::{Event, EventKind};
 use crate::name::{FencingToken, Holder, Key, Note, Session, Ticket};
 use crate::protocol::{
-    Body, Grant, Holding, Micros, Outcome, OutcomeKind, Request, ResultInfo, Ttl, WaiterInfo, Wake, Want, Who,
+    Body, Grant, Holding, MOST_TOKENS, Micros, Outcome, OutcomeKind, Request, ResultInfo, Ttl, WaiterInfo,
+    Wake, Want, Who,
 };
 use crate::store::hub::LastPlace;
 
@@ -47,6 +48,11 @@ fn micros(number: f64) -> Option<Micros> {
     ((0.0..EXACT).contains(&number) && number.fract() == 0.0).then_some(number as Micros)
 }
 
+/// How many tokens a grant has; `None` is a number that no script writes.
+pub(super) fn tokens(number: u64) -> Option<u8> {
+    u8::try_from(number).ok().filter(|tokens| (1..=MOST_TOKENS).contains(tokens))
+}
+
 fn want_of(byte: u8) -> Option<Want> {
     match byte {
         0 => Some(Want::Lock),
@@ -75,7 +81,8 @@ pub(super) fn waiter(request: &Request, session: Session) -> Vec<u8> {
     out.extend_from_slice(&request.ticket.as_u128().to_be_bytes());
     out.extend_from_slice(&session.as_u128().to_be_bytes());
     out.push(u8::from(request.want == Want::Flight));
-    out.push(u8::from(request.bound));
+    // At most 128 tokens: 7 bits.
+    out.push(u8::from(request.bound) | (request.tokens.clamp(1, MOST_TOKENS) - 1) << 1);
     out.extend_from_slice(&(ttl_number(request.ttl) as f64).to_be_bytes());
     put_text(&mut out, request.holder.as_str());
     put_text(&mut out, request.note.as_ref().map_or("", Note::as_str));
@@ -222,8 +229,9 @@ pub(super) fn message(payload: &[u8]) -> Option<Message> {
         b'G' => {
             let ticket = Ticket::from_u128(reader.id()?);
             let (token, from, ttl) = (reader.token()?, reader.micros()?, reader.ttl()?);
+            let tokens = if reader.0.is_empty() { 1 } else { tokens(reader.byte()?.into())? };
             reader.end()?;
-            Message::Wake(vec![ticket], Wake::Granted(Grant { token, from, ttl }))
+            Message::Wake(vec![ticket], Wake::Granted(Grant { token, tokens, from, ttl }))
         }
         b'D' => {
             let tickets = reader.tickets()?;

@@ -42,6 +42,7 @@ fn asked(number: u8) -> Option<(Request, Session)> {
         bound: number.is_multiple_of(5),
         seen: None,
         max_waiting: Some(u64::from(number)),
+        tokens: number,
     };
     Some((request, Session::from_u128(8)))
 }
@@ -301,10 +302,10 @@ pub(crate) fn names(bytes: &[u8]) {
     assert!(pattern.len() <= 2 * text.len() + 24);
     if let Ok(key) = Key::stored(text) {
         let names = KeyNames::of(&key, keys::shard(&key));
-        for name in [&names.lease, &names.queue, &names.result] {
+        for name in [names.lease(), names.queue(), names.result()] {
             assert_eq!(KeyNames::user_key(name.as_bytes()).as_ref(), Some(&key), "{name:?}");
         }
-        assert!(KeyNames::user_key(names.fence.as_bytes()).is_none());
+        assert!(KeyNames::user_key(names.fence().as_bytes()).is_none());
     }
 }
 

@@ -10,15 +10,15 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use redis::{Cmd, ParsingError, RedisError, RedisResult, Value};
+use redis::{ParsingError, RedisError, RedisResult, Value};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, Sleep, timeout};
+use tokio::time::{Instant, Sleep, Timeout, timeout};
 
 use super::reply::Replies;
 
@@ -69,9 +69,34 @@ struct Asked {
     until: Option<Instant>,
 }
 
+/// The future of an answer.
+pub(super) enum Asking {
+    Waits(Answered),
+    FromElsewhere(Pin<Box<Timeout<Answered>>>, Duration),
+    InVain(Fault),
+}
+
+type Answered = oneshot::Receiver<RedisResult<Value>>;
+
+impl Future for Asking {
+    type Output = RedisResult<Value>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answered = match &mut *self {
+            Asking::Waits(answered) => ready!(Pin::new(answered).poll(cx)),
+            Asking::FromElsewhere(answered, limit) => match ready!(answered.as_mut().poll(cx)) {
+                Ok(answered) => answered,
+                Err(_) => return Poll::Ready(Err(late(*limit))),
+            },
+            Asking::InVain(fault) => return Poll::Ready(Err(fault.error())),
+        };
+        Poll::Ready(answered.unwrap_or_else(|_| Err(Fault::closed("its runtime has ended").error())))
+    }
+}
+
 /// Why a stream ends.
 #[derive(Clone, Debug)]
-enum Fault {
+pub(super) enum Fault {
     Lost(io::ErrorKind, String),
     Nonsense(String),
 }
@@ -155,30 +180,20 @@ impl Pipeline {
         Pipeline(Arc::new(Owner { desk, task, home: Handle::current().id() }))
     }
 
-    /// Asks: the request is on its way when this returns, and the future brings the answer. Without one within `limit`
+    /// Asks, by appending the request's bytes: it is on its way when this returns, and the future brings the answer. Without one within `limit`
     /// that ends with an error of its own, and the connection should not be used any more.
     ///
     /// Cancel safe: dropping the future leaves open whether the request was carried out.
-    pub(super) fn ask(
-        &self,
-        request: &Cmd,
-        limit: Option<Duration>,
-    ) -> impl Future<Output = RedisResult<Value>> + Send + use<> {
+    pub(super) fn ask(&self, limit: Option<Duration>, request: impl FnOnce(&mut Vec<u8>)) -> Asking {
         let (answer, answered) = oneshot::channel();
         let asked = Asked { answer: Some(answer), limit, until: None };
-        let put = self.0.desk.put(asked, |out| request.write_packed_command(out));
-        // The task looks at the time itself. On another runtime that may stand still, or be gone.
-        let own = if self.is_at_home() { None } else { limit };
-        async move {
-            put.map_err(|fault| fault.error())?;
-            let answered = match own {
-                None => answered.await,
-                Some(limit) => match timeout(limit, answered).await {
-                    Ok(answered) => answered,
-                    Err(_) => return Err(late(limit)),
-                },
-            };
-            answered.unwrap_or_else(|_| Err(Fault::closed("its runtime has ended").error()))
+        match (self.0.desk.put(asked, request), limit) {
+            (Err(fault), _) => Asking::InVain(fault),
+            // The task looks at the time itself. On another runtime that may stand still, or be gone.
+            (Ok(()), Some(limit)) if !self.is_at_home() => {
+                Asking::FromElsewhere(Box::pin(timeout(limit, answered)), limit)
+            }
+            (Ok(()), _) => Asking::Waits(answered),
         }
     }
 
@@ -382,13 +397,12 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
+    use crate::store::redis::command::Cmd;
 
     const SOON: Duration = Duration::from_secs(20);
 
-    fn ping(word: usize) -> Cmd {
-        let mut cmd = redis::cmd("PING");
-        cmd.arg(word);
-        cmd
+    fn ping(word: usize) -> impl FnOnce(&mut Vec<u8>) {
+        move |out| Cmd::new("PING").arg(word).write(out)
     }
 
     fn pair() -> (Pipeline, DuplexStream) {
@@ -413,7 +427,7 @@ mod tests {
     #[tokio::test]
     async fn each_gets_its_own_answer_though_others_are_gone() {
         let (pipeline, mut server) = pair();
-        let mut asked: Vec<_> = (0..5).map(|word| Some(pipeline.ask(&ping(word), Some(SOON)))).collect();
+        let mut asked: Vec<_> = (0..5).map(|word| Some(pipeline.ask(Some(SOON), ping(word)))).collect();
         asked[1] = None; // before it was sent
         requests(&mut server, 5).await;
         asked[3] = None; // and after
@@ -430,9 +444,9 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_too_long_is_told_and_the_next_one_gets_its_own_answer() {
         let (pipeline, mut server) = pair();
-        let patient = pipeline.ask(&ping(0), Some(SOON));
-        let late = pipeline.ask(&ping(1), Some(Duration::from_millis(20)));
-        let after = pipeline.ask(&ping(2), None);
+        let patient = pipeline.ask(Some(SOON), ping(0));
+        let late = pipeline.ask(Some(Duration::from_millis(20)), ping(1));
+        let after = pipeline.ask(None, ping(2));
         let error = told(late).await.unwrap_err();
         assert!(error.is_timeout() && error.to_string().contains("no answer within 20ms"), "{error}");
         server.write_all(b":0\r\n:1\r\n:2\r\n").await.unwrap();
@@ -447,7 +461,7 @@ mod tests {
         let (here, _there) = duplex(16);
         let pipeline = Pipeline::over(here);
         for _ in 0..3 {
-            let asked = pipeline.ask(&ping(0), Some(Duration::from_millis(20)));
+            let asked = pipeline.ask(Some(Duration::from_millis(20)), ping(0));
             assert!(told(asked).await.unwrap_err().is_timeout());
         }
     }
@@ -455,27 +469,27 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_nobody_asked_for_is_nobodys() {
         let (pipeline, mut server) = pair();
-        let first = pipeline.ask(&ping(0), Some(SOON));
+        let first = pipeline.ask(Some(SOON), ping(0));
         server.write_all(b":0\r\n:1\r\n").await.unwrap();
         assert_eq!(told(first).await.unwrap(), Value::Int(0));
-        let error = told(pipeline.ask(&ping(1), Some(SOON))).await.unwrap_err();
+        let error = told(pipeline.ask(Some(SOON), ping(1))).await.unwrap_err();
         assert!(error.to_string().contains("not asked"), "{error}");
     }
 
     #[tokio::test]
     async fn the_end_is_told_to_all_and_nothing_is_asked_after_it() {
         let (pipeline, server) = pair();
-        let asked = [pipeline.ask(&ping(0), None), pipeline.ask(&ping(1), Some(SOON))];
+        let asked = [pipeline.ask(None, ping(0)), pipeline.ask(Some(SOON), ping(1))];
         drop(server);
         for asked in asked {
             assert!(told(asked).await.unwrap_err().is_io_error());
         }
-        assert!(told(pipeline.ask(&ping(2), None)).await.unwrap_err().is_io_error());
+        assert!(told(pipeline.ask(None, ping(2))).await.unwrap_err().is_io_error());
         // And the last that let go of it closes it.
         let (pipeline, mut server) = pair();
         let other = pipeline.clone();
         drop(pipeline);
-        drop(other.ask(&ping(0), None));
+        drop(other.ask(None, ping(0)));
         requests(&mut server, 1).await;
         drop(other);
         assert_eq!(told(server.read(&mut [0])).await.unwrap(), 0);
@@ -495,9 +509,9 @@ mod tests {
         });
         let pipeline = take.recv().unwrap();
         runtime().block_on(async {
-            let late = pipeline.ask(&ping(0), Some(Duration::from_millis(20)));
+            let late = pipeline.ask(Some(Duration::from_millis(20)), ping(0));
             assert!(told(late).await.unwrap_err().is_timeout());
-            let ends = pipeline.ask(&ping(1), Some(SOON));
+            let ends = pipeline.ask(Some(SOON), ping(1));
             drop(release);
             assert!(told(ends).await.unwrap_err().is_io_error());
         });
@@ -540,6 +554,8 @@ mod tests {
             while server.read_buf(&mut said).await.is_ok_and(|read| read > 0) {
                 let asked = said.windows(4).filter(|some| *some == b"PING").count();
                 said.clear();
+                // It is some way off, as servers are.
+                tokio::time::sleep(Duration::from_millis(1)).await;
                 server.write_all(&b":1\r\n".repeat(asked)).await.unwrap();
             }
         });
@@ -548,7 +564,7 @@ mod tests {
             let pipeline = pipeline.clone();
             all.spawn(async move {
                 for _ in 0..10 {
-                    assert_eq!(told(pipeline.ask(&ping(task), None)).await.unwrap(), Value::Int(1));
+                    assert_eq!(told(pipeline.ask(None, ping(task))).await.unwrap(), Value::Int(1));
                 }
             });
         }

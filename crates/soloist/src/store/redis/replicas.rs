@@ -9,12 +9,14 @@
 //! of its replicas may have everything but this lease.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use redis::{Cmd, RedisResult, Value};
+use redis::{RedisResult, Value};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::backoff::Backoff;
+use super::command::Cmd;
 use super::connection::Connection;
 use super::scripts::Verb;
 use super::seat::Seat;
@@ -125,31 +127,38 @@ impl Replicas {
         &self,
         seat: &Seat,
         wanted: &Wanted<'_>,
-        mut connection: Connection,
+        connection: Connection,
     ) -> Result<Option<u32>, Failed> {
         let options = &seat.nodes().options;
         let silent = |limit| Failed::Away(format!("no answer within {limit:?}"));
         let (limit, wait) = (options.response_timeout, options.replicas_timeout);
-        let marked = timeout(limit, self.mark(wanted, &mut connection)).await;
+        let marked = timeout(limit, self.mark(wanted, &connection, limit)).await;
         if marked.map_err(|_| silent(limit))?.map_err(|error| failed(&error))? != Value::Int(1) {
             return Ok(None);
         }
-        let mut cmd = redis::cmd("WAIT");
+        let mut cmd = Cmd::new("WAIT");
         // It takes whole milliseconds, and 0 is for ever.
         cmd.arg(wanted.replicas).arg(wait.as_millis().max(1).to_string());
-        let limit = limit + wait;
-        let counted = timeout(limit, cmd.query_async::<u32>(&mut connection)).await;
-        counted.map_err(|_| silent(limit))?.map_err(|error| failed(&error)).map(Some)
+        let counted = connection.ask(cmd, limit + wait).await.map_err(|error| failed(&error))?;
+        match counted {
+            Value::Int(count) => Ok(Some(u32::try_from(count).unwrap_or(0))),
+            _ => Err(Failed::Away("its answer to WAIT makes no sense".into())),
+        }
     }
 
-    async fn mark(&self, wanted: &Wanted<'_>, connection: &mut Connection) -> RedisResult<Value> {
+    async fn mark(
+        &self,
+        wanted: &Wanted<'_>,
+        connection: &Connection,
+        limit: Duration,
+    ) -> RedisResult<Value> {
         let build = |mut cmd: Cmd| {
             cmd.arg(1).arg(wanted.lease).arg(wanted.ticket.as_u128().to_be_bytes().as_slice());
             cmd
         };
-        match build(self.mark.by_hash()).query_async(connection).await {
-            Err(error) if Trouble::of(&error) == Trouble::NoScript => {
-                build(self.mark.by_source()).query_async(connection).await
+        match connection.ask(build(self.mark.by_hash()), limit).await {
+            Err(error) if Trouble::is_no_script(&error) => {
+                connection.ask(build(self.mark.by_source()), limit).await
             }
             answer => answer,
         }

@@ -118,14 +118,23 @@ fn item(bytes: &[u8]) -> Result<Option<(Item, usize)>, Nonsense> {
         let seen = String::from_utf8_lossy(&bytes[..bytes.len().min(16)]);
         return Err(format!("it begins with {seen:?}"));
     }
-    let Some(end) = line_end(rest)? else { return Ok(None) };
+    let short = short_number(rest);
+    let end = match short {
+        Some((_, end)) => end,
+        None => match line_end(rest)? {
+            Some(end) => end,
+            None => return Ok(None),
+        },
+    };
     let (line, after) = (&rest[..end], end + 3);
+    let number = || short.map_or_else(|| number(line), |(number, _)| Ok(number));
+    let length = || length(number()?);
     let whole = |value| Ok(Some((Item::Whole(value), after)));
     let list = |kind, len| Ok(Some((Item::List(kind, len), after)));
     match first {
-        b':' => whole(Value::Int(number(line)?)),
+        b':' => whole(Value::Int(number()?)),
         b'$' | b'!' | b'=' => {
-            let len = match length(line)? {
+            let len = match length()? {
                 Some(len) => len,
                 None if first == b'$' => return whole(Value::Nil),
                 None => return Err("a text of nothing".into()),
@@ -140,13 +149,13 @@ fn item(bytes: &[u8]) -> Result<Option<(Item, usize)>, Nonsense> {
             }
             Ok(Some((Item::Whole(of_text(first, text)?), after + len + 2)))
         }
-        b'*' => match length(line)? {
+        b'*' => match length()? {
             Some(len) => list(Kind::Array, len),
             None => whole(Value::Nil),
         },
-        b'%' => list(Kind::Map, length(line)?.unwrap_or_default().saturating_mul(2)),
-        b'~' => list(Kind::Set, length(line)?.unwrap_or_default()),
-        b'>' => list(Kind::Push, length(line)?.unwrap_or_default()),
+        b'%' => list(Kind::Map, length()?.unwrap_or_default().saturating_mul(2)),
+        b'~' => list(Kind::Set, length()?.unwrap_or_default()),
+        b'>' => list(Kind::Push, length()?.unwrap_or_default()),
         b'+' if line == b"OK" => whole(Value::Okay),
         b'+' => whole(Value::SimpleString(text(line)?.to_owned())),
         b'_' if line.is_empty() => whole(Value::Nil),
@@ -197,20 +206,26 @@ fn text(line: &[u8]) -> Result<&str, Nonsense> {
     std::str::from_utf8(line).map_err(|_| "a line that is no text".into())
 }
 
-fn number(line: &[u8]) -> Result<i64, Nonsense> {
-    // Most are short, and all of the scripts' are digits; what is not is left to the standard library.
-    match line {
-        [b'0'..=b'9', ..] if line.len() < 19 => line.iter().try_fold(0_i64, |number, digit| match digit {
-            b'0'..=b'9' => Ok(number * 10 + i64::from(digit - b'0')),
-            _ => Err("a number that is none".into()),
-        }),
-        _ => text(line)?.parse().map_err(|_| "a number that is none".into()),
+/// A line of some digits and nothing else, as most are, and where it ends: found in one pass.
+fn short_number(rest: &[u8]) -> Option<(i64, usize)> {
+    let mut number = 0;
+    for (at, byte) in rest.iter().enumerate().take(19) {
+        match byte {
+            b'0'..=b'9' if at < 18 => number = number * 10 + i64::from(byte - b'0'),
+            b'\r' if at > 0 && rest.get(at + 1) == Some(&b'\n') => return Some((number, at)),
+            _ => return None,
+        }
     }
+    None
+}
+
+fn number(line: &[u8]) -> Result<i64, Nonsense> {
+    text(line)?.parse().map_err(|_| "a number that is none".into())
 }
 
 /// A length; `None` is that of nothing.
-fn length(line: &[u8]) -> Result<Option<usize>, Nonsense> {
-    match number(line)? {
+fn length(number: i64) -> Result<Option<usize>, Nonsense> {
+    match number {
         -1 => Ok(None),
         len => usize::try_from(len).map(Some).map_err(|_| format!("a length of {len}")),
     }

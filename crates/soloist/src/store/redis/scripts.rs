@@ -1,9 +1,10 @@
 //! The verbs in Lua, one small file each, behind the prelude that they share.
 
-use redis::{Cmd, Script};
+use redis::Script;
 
+use super::command::Cmd;
 use super::pack;
-use crate::protocol::{HANDOVER_TTL, Micros, RESULT_GRACE};
+use crate::protocol::{HANDOVER_TTL, Micros, RESULT_GRACE, TOKENS_AHEAD};
 
 /// The clock by which the scripts decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +29,9 @@ pub(super) struct Verb {
 impl Verb {
     fn new(clock: &str, guard: Option<Micros>, lua: &str) -> Self {
         let guard = guard.map_or("false".into(), |longest| longest.to_string());
-        let times =
-            format!("local HANDOVER_TTL, RESULT_GRACE, GUARD = {HANDOVER_TTL}, {RESULT_GRACE}, {guard}\n");
+        let times = format!(
+            "local HANDOVER_TTL, RESULT_GRACE, TOKENS_AHEAD, GUARD = {HANDOVER_TTL}, {RESULT_GRACE}, {TOKENS_AHEAD}, {guard}\n"
+        );
         let source = [clock, &times, include_str!("lua/prelude.lua"), lua].concat();
         Verb { hash: Script::new(&source).get_hash().into(), source, bounded: true }
     }
@@ -48,15 +50,14 @@ impl Verb {
 
     /// The command that runs it by its hash.
     pub(super) fn by_hash(&self) -> Cmd {
-        // Room for what most verbs say, so that it does not grow bit by bit.
-        let mut cmd = Cmd::with_capacity(16, 512);
-        cmd.arg("EVALSHA").arg(&self.hash);
+        let mut cmd = Cmd::new("EVALSHA");
+        cmd.arg(&self.hash);
         cmd
     }
 
     /// The command that runs it, and makes the server remember it. It never fails for a script forgotten.
     pub(super) fn by_source(&self) -> Cmd {
-        let mut cmd = redis::cmd("EVAL");
+        let mut cmd = Cmd::new("EVAL");
         cmd.arg(&self.source);
         cmd
     }

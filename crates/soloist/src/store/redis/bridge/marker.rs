@@ -1,12 +1,13 @@
 //! The old system's key on the server: taken, kept and given back, each in one step.
 
 use bytes::Bytes;
-use redis::{Cmd, Value};
+use redis::Value;
 
 use super::Old;
 use crate::error::Result;
 use crate::name::{FencingToken, Key};
 use crate::protocol::{Body, Grant, Micros, Mode, OutcomeKind, Publication, Request, Ttl};
+use crate::store::redis::command::Cmd;
 use crate::store::redis::keys;
 use crate::store::redis::link::Link;
 use crate::store::redis::scripts::Verb;
@@ -77,7 +78,7 @@ impl Marker {
 
     /// How long their result is still kept.
     async fn left(&self, link: &Link, key: &Key) -> Result<Micros> {
-        let mut cmd = redis::cmd("PTTL");
+        let mut cmd = Cmd::new("PTTL");
         cmd.arg(self.old.key(key.as_str()));
         Ok(match link.command(&cmd).await? {
             Value::Int(ms) => u64::try_from(ms).unwrap_or(0).saturating_mul(1000),

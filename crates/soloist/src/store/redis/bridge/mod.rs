@@ -12,6 +12,7 @@ mod old;
 #[cfg(feature = "testing")]
 pub(crate) mod parse;
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -252,6 +253,14 @@ impl Store for BridgeStore {
 
     fn longest_ttl(&self) -> Option<Duration> {
         self.inner.longest_ttl()
+    }
+
+    fn leases_end_with_sessions(&self) -> bool {
+        self.inner.leases_end_with_sessions()
+    }
+
+    fn liveness(&self) -> Result<Option<OwnedFd>> {
+        self.inner.liveness()
     }
 
     fn has_replicas(&self) -> bool {

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use redis::aio::PubSub;
-use redis::{Client, Cmd, RedisResult, Value};
+use redis::{Client, RedisResult, Value};
 use tokio::time::timeout;
 
 use crate::finding::{Finding, Level};
 use crate::name::Ticket;
+use crate::store::redis::command::Cmd;
 use crate::store::redis::connection::Connection;
 use crate::store::redis::keys;
 use crate::store::redis::scripts::Verb;
@@ -83,11 +84,11 @@ pub(super) async fn missing(client: &Client, connection: &mut Connection, limit:
         cmd
     };
     // A command that is not answered at all is not a matter of rights.
-    let mut run = async |cmd: &Cmd| match timeout(limit, cmd.query_async::<Value>(connection)).await {
+    let mut run = async |cmd: &redis::Cmd| match timeout(limit, cmd.query_async::<Value>(connection)).await {
         Ok(answer) => answer,
         Err(_) => Ok(Value::Nil),
     };
-    match run(&with_names(script.by_source())).await {
+    match run(&with_names(script.by_source()).for_library()).await {
         Ok(Value::Array(refused)) => {
             for told in refused {
                 if let Value::BulkString(told) = told
@@ -99,7 +100,7 @@ pub(super) async fn missing(client: &Client, connection: &mut Connection, limit:
         }
         answer => missing.tried("eval", &answer),
     }
-    missing.tried("evalsha", &run(&with_names(script.by_hash())).await);
+    missing.tried("evalsha", &run(&with_names(script.by_hash()).for_library()).await);
     let mut scan = redis::cmd("SCAN");
     scan.arg(0).arg("MATCH").arg(keys::NOTHING).arg("COUNT").arg(1);
     missing.tried("scan", &run(&scan).await);

@@ -3,7 +3,7 @@
 -- ARGV  1 the waiter, packed; 2 mode: T try, L line, F force; 3 the token of the leader it has seen, or -1;
 --       4 the place at which this ticket may stand in line, -1 somewhere, 0 it does not; 5 the longest line to
 --       join, or -1
--- answer {1, now, token, ttl} granted; {2, now, place, lease, session ahead or ''} queued;
+-- answer {1, now, token, ttl, tokens} granted; {2, now, place, lease, session ahead or ''} queued;
 --        {3, now, lease} busy; {4, now, result} done; {5, now, lease, waiting} the line is full;
 --        {6, now, how long still} nothing is granted yet
 local state = open(1)
@@ -15,7 +15,7 @@ if state.held and ticket_of(state.held) == ticket then
   local deadline = -1
   if ttl >= 0 then deadline = now + ttl end
   write_lease(state, string.sub(state.held, 1, 51) .. struct.pack('>d', deadline) .. string.sub(state.held, 60))
-  return { 1, now, token_of(state.held), ttl }
+  return { 1, now, token_of(state.held), ttl, tokens_of(state.held) }
 end
 
 if is_flight(waiter) and mode ~= 'F' then
@@ -35,10 +35,10 @@ end
 
 if mode == 'F' then
   step_out(state, ticket, place)
-  local before, token = state.held, next_token(state)
+  local before, token, tokens = state.held, next_token(state, waiter)
   -- Free first and grow after: what was held may be taken over even when memory is out.
   if before then drop_lease(state) end
-  grant(state, waiter, ttl, token)
+  grant(state, waiter, ttl, token, tokens)
   local by = holder_of(state.held)
   if before then
     tell(state, 3, by, token, holder_of(before))
@@ -46,18 +46,18 @@ if mode == 'F' then
   else
     tell(state, 0, by, token)
   end
-  return { 1, now, token, ttl }
+  return { 1, now, token, ttl, tokens }
 end
 
-local token, granted = hand_over(state, ticket)
-if token then return { 1, now, token, granted } end
+local token, granted, tokens = hand_over(state, ticket)
+if token then return { 1, now, token, granted, tokens } end
 
 if not state.held then
   -- Free, and nobody alive is waiting: the line is empty, so nobody is overtaken.
-  token = next_token(state)
-  grant(state, waiter, ttl, token)
+  token, tokens = next_token(state, waiter)
+  grant(state, waiter, ttl, token, tokens)
   tell(state, 0, holder_of(state.held), token)
-  return { 1, now, token, ttl }
+  return { 1, now, token, ttl, tokens }
 end
 
 if mode == 'T' then return { 3, now, state.held } end

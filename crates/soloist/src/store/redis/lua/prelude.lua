@@ -5,8 +5,9 @@
 --   lease   ticket 16, session 16, want 1, bound 1, stale 1, token 8, since 8, deadline 8, holder, note
 --   waiter  ticket 16, session 16, want 1, bound 1, ttl 8, holder, note
 --   result  ticket 16, kind 1, token 8, at 8, until 8, leader, body
--- Numbers are doubles, exact below 2^53; -1 is "never". want: 0 lock, 1 flight. kind: 0 value, 1 error.
--- (`now`, HANDOVER_TTL, RESULT_GRACE and GUARD, false or the longest ttl, are set before this file.)
+-- Numbers are doubles, exact below 2^53; -1 is "never". want: 0 lock, 1 flight. kind: 0 value, 1 error. In the byte
+-- "bound", twice the number of tokens beyond the first is added.
+-- (`now`, HANDOVER_TTL, RESULT_GRACE, TOKENS_AHEAD and GUARD, false or the longest ttl, are set before this file.)
 
 -- Invariant: what would do harm when it is late is not carried out after its caller has given it up. The last
 -- argument of every verb is the time until which it is wanted, or -1; after that nothing is changed.
@@ -22,7 +23,8 @@ local function text(s) return struct.pack('>I2', #s) .. s end
 local function ticket_of(packed) return string.sub(packed, 1, 16) end
 local function session_of(packed) return string.sub(packed, 17, 32) end
 local function is_flight(packed) return string.byte(packed, 33) == 1 end
-local function is_bound(packed) return string.byte(packed, 34) == 1 end
+local function is_bound(packed) return string.byte(packed, 34) % 2 == 1 end
+local function tokens_of(packed) return math.floor(string.byte(packed, 34) / 2) + 1 end
 local function is_stale(lease) return string.byte(lease, 35) == 1 end
 local function token_of(lease) return (struct.unpack('>d', lease, 36)) end
 local function deadline_of(lease) return (struct.unpack('>d', lease, 52)) end
@@ -77,9 +79,16 @@ local function drop_lease(state)
   state.held = false
 end
 
--- Invariant: a key's tokens never decrease, also across expiry, force and a server that lost its data.
-local function next_token(state)
-  return math.max(tonumber(redis.call('GET', state.fence) or '0') + 1, now)
+-- As many tokens in a row as the waiter asks for, or one: the first of them, and how many.
+-- Invariant: a key's tokens never decrease, also across expiry, force and a server that lost its data. So they are taken
+-- from the time that has passed, and where too little has, there is only one.
+local function next_token(state, waiter)
+  local before, tokens = tonumber(redis.call('GET', state.fence) or '0'), tokens_of(waiter)
+  local last = math.max(before + tokens, now)
+  if tokens > 1 and last > now + TOKENS_AHEAD then
+    tokens, last = 1, math.max(before + 1, now)
+  end
+  return last - tokens + 1, tokens
 end
 
 -- How long nothing may be granted here yet, in microseconds: on a server that may have lost its data (another run of
@@ -99,11 +108,12 @@ local function guard_left()
 end
 
 -- Makes a waiter the holder.
-local function grant(state, waiter, ttl, token)
+local function grant(state, waiter, ttl, token, tokens)
   local deadline = -1
   if ttl >= 0 then deadline = now + ttl end
-  redis.call('SET', state.fence, num(token))
-  write_lease(state, string.sub(waiter, 1, 34) .. struct.pack('>Bddd', 0, token, now, deadline)
+  redis.call('SET', state.fence, num(token + tokens - 1))
+  local bound = string.byte(waiter, 34) % 2 + 2 * (tokens - 1)
+  write_lease(state, string.sub(waiter, 1, 33) .. struct.pack('>BBddd', bound, 0, token, now, deadline)
     .. string.sub(waiter, 43))
 end
 
@@ -120,7 +130,7 @@ local function sweep(state)
 end
 
 -- Hands the key to the next waiter who lives, if it is free. A wake-up that nobody hears shows that the
--- waiter is gone. The asker is alive for certain and hears its grant as the answer: its token and ttl.
+-- waiter is gone. The asker is alive for certain and hears its grant as the answer: its token, ttl and number of tokens.
 local function hand_over(state, asker)
   -- To pop is to write, even from an empty line; and where nothing is written before, a full memory refuses
   -- the new lease, as it should.
@@ -128,16 +138,19 @@ local function hand_over(state, asker)
   while not state.held do
     local waiter = redis.call('LPOP', state.queue)
     if not waiter then return false end
-    local ticket, ttl, token = ticket_of(waiter), ttl_of(waiter), next_token(state)
+    local ticket, ttl = ticket_of(waiter), ttl_of(waiter)
+    local token, tokens = next_token(state, waiter)
     if ticket == asker then
-      grant(state, waiter, ttl, token)
+      grant(state, waiter, ttl, token, tokens)
       tell(state, 0, holder_of(state.held), token)
-      return token, ttl
+      return token, ttl, tokens
     end
     if ttl < 0 or ttl > HANDOVER_TTL then ttl = HANDOVER_TTL end
     local message = struct.pack('>c1c16ddd', 'G', ticket, token, now, ttl)
+    -- Only who asks for several tokens knows of such a message.
+    if tokens > 1 then message = message .. string.char(tokens) end
     if wake(session_of(waiter), message) > 0 then
-      grant(state, waiter, ttl, token)
+      grant(state, waiter, ttl, token, tokens)
       tell(state, 0, holder_of(state.held), token)
     end
   end

@@ -11,7 +11,7 @@ for i = 1, #KEYS / 3 do
   if is_meant(state, who) then
     local deadline, bound = -1, string.sub(held, 34, 34)
     if ttl >= 0 then deadline = now + ttl end
-    if detach then bound = '\0' end
+    if detach and is_bound(held) then bound = string.char(string.byte(bound) - 1) end
     write_lease(state, string.sub(held, 1, 33) .. bound .. string.sub(held, 35, 51)
       .. struct.pack('>d', deadline) .. string.sub(held, 60))
     answers[i + 1] = { 1, token_of(held), deadline }

@@ -1,0 +1,160 @@
+//! One request, as the bytes that a server reads.
+
+/// A request: its words, the verb first.
+#[derive(Clone, Debug)]
+pub(super) struct Cmd {
+    words: usize,
+    /// Each with its length before it.
+    bytes: Vec<u8>,
+}
+
+/// What can be a word of a request.
+pub(super) trait Word {
+    fn put(self, cmd: &mut Cmd);
+}
+
+impl Cmd {
+    /// A request that so far says only this.
+    pub(super) fn new(verb: &str) -> Self {
+        // Room for what most say, so that it does not grow bit by bit.
+        let mut cmd = Cmd { words: 0, bytes: Vec::with_capacity(480) };
+        cmd.arg(verb);
+        cmd
+    }
+
+    /// Adds a word.
+    pub(super) fn arg(&mut self, word: impl Word) -> &mut Self {
+        word.put(self);
+        self
+    }
+
+    fn put(&mut self, word: &[u8]) {
+        self.words += 1;
+        head(&mut self.bytes, b'$', word.len());
+        self.bytes.extend_from_slice(word);
+        self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    /// Appends the whole request.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        head(out, b'*', self.words);
+        out.extend_from_slice(&self.bytes);
+    }
+
+    /// The same, for a connection of the client library.
+    pub(super) fn for_library(&self) -> redis::Cmd {
+        let (mut cmd, mut rest) = (redis::Cmd::new(), &self.bytes[..]);
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let len = rest[1..end].iter().filter(|byte| byte.is_ascii_digit());
+            let len = len.fold(0, |len, digit| len * 10 + usize::from(digit - b'0'));
+            let (word, after) = rest[end + 1..].split_at(len);
+            cmd.arg(word);
+            rest = after.get(2..).unwrap_or_default();
+        }
+        cmd
+    }
+}
+
+/// What stands before a word, or before all of them.
+fn head(out: &mut Vec<u8>, kind: u8, count: usize) {
+    // Nearly all are short.
+    match count {
+        0..10 => out.extend_from_slice(&[kind, b'0' + count as u8, b'\r', b'\n']),
+        10..100 => {
+            let (ten, one) = (count as u8 / 10, count as u8 % 10);
+            out.extend_from_slice(&[kind, b'0' + ten, b'0' + one, b'\r', b'\n']);
+        }
+        _ => {
+            out.push(kind);
+            out.extend_from_slice(decimal(count as u64, &mut [0; DIGITS]));
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+/// So many digits have the largest numbers, with a sign.
+const DIGITS: usize = 21;
+
+/// A number in digits, at the end of this room.
+fn decimal(mut number: u64, room: &mut [u8; DIGITS]) -> &[u8] {
+    let mut at = DIGITS;
+    loop {
+        at -= 1;
+        room[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return &room[at..];
+        }
+    }
+}
+
+impl Word for &str {
+    fn put(self, cmd: &mut Cmd) {
+        cmd.put(self.as_bytes());
+    }
+}
+
+impl Word for &[u8] {
+    fn put(self, cmd: &mut Cmd) {
+        cmd.put(self);
+    }
+}
+
+impl Word for i64 {
+    fn put(self, cmd: &mut Cmd) {
+        let mut room = [0; DIGITS];
+        let len = decimal(self.unsigned_abs(), &mut room).len();
+        let mut from = DIGITS - len;
+        if self < 0 {
+            from -= 1;
+            room[from] = b'-';
+        }
+        cmd.put(&room[from..]);
+    }
+}
+
+impl Word for i32 {
+    fn put(self, cmd: &mut Cmd) {
+        i64::from(self).put(cmd);
+    }
+}
+
+impl Word for u64 {
+    fn put(self, cmd: &mut Cmd) {
+        cmd.put(decimal(self, &mut [0; DIGITS]));
+    }
+}
+
+macro_rules! words {
+    ($($borrowed:ty),* as slices; $($number:ty),* as numbers) => {
+        $(impl Word for $borrowed {
+            fn put(self, cmd: &mut Cmd) {
+                cmd.put(self.as_ref());
+            }
+        })*
+        $(impl Word for $number {
+            fn put(self, cmd: &mut Cmd) {
+                (self as u64).put(cmd);
+            }
+        })*
+    };
+}
+words!(&String, &Vec<u8>, Vec<u8>, String as slices; u8, u32, usize as numbers);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_written_as_the_library_writes_it() {
+        let mut long = "x".repeat(1000).into_bytes();
+        long.extend_from_slice(b"\r\n$3\r\n\0\xff");
+        let (mut ours, mut theirs) = (Cmd::new("EVALSHA"), redis::cmd("EVALSHA"));
+        ours.arg("").arg(&long).arg(0).arg(usize::MAX).arg(u64::MAX).arg(i64::MIN).arg(-1).arg(&b"k"[..]);
+        theirs.arg("").arg(&long).arg(0).arg(usize::MAX).arg(u64::MAX).arg(i64::MIN).arg(-1).arg(b"k");
+        let mut out = b"before".to_vec();
+        ours.write(&mut out);
+        assert_eq!(out, [b"before".to_vec(), theirs.get_packed_command()].concat());
+        assert_eq!(ours.for_library().get_packed_command(), theirs.get_packed_command());
+    }
+}
