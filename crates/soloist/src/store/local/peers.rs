@@ -19,6 +19,8 @@ use crate::store::hub::Hub;
 const REMEMBERED: usize = 4096;
 /// How many FIFOs of others are held open: a hand-over between a few processes opens none.
 const HELD_OPEN: usize = 128;
+/// So few may be those of sessions that have ended meanwhile, as long as nobody asks.
+const FEW: usize = 8;
 
 /// What one session tells another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +76,8 @@ struct Sessions {
     dead: HashSet<Session>,
     /// Their FIFOs, held open: to be asked for a sign of life, and written into.
     open: HashMap<Session, Arc<OwnedFd>>,
+    /// With how many of them it is time to close those of the dead.
+    enough: usize,
 }
 
 impl Met {
@@ -93,8 +97,12 @@ impl Sessions {
     }
 
     fn lives(&mut self, session: Session, fd: OwnedFd) {
-        if self.open.len() >= HELD_OPEN {
-            self.open.clear();
+        if self.open.len() >= self.enough.max(FEW) {
+            self.open.retain(|_, fd| !fifo::is_gone(fd));
+            if self.open.len() >= HELD_OPEN {
+                self.open.clear();
+            }
+            self.enough = 2 * self.open.len();
         }
         self.open.insert(session, Arc::new(fd));
     }
