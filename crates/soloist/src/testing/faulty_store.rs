@@ -18,7 +18,7 @@ use crate::name::{Key, Ticket};
 use crate::protocol::{
     Answer, KeyInfo, Left, Outcome, Publication, Published, Released, Renewal, Renewed, Request, Who,
 };
-use crate::store::{EventStream, Notice, Reply, Store, Told};
+use crate::store::{EventStream, Notice, Reply, Results, Store, Told};
 
 /// When a waiter looks again by itself: as the slowest look of a real store.
 const NEXT_LOOK: Duration = Duration::from_secs(15);
@@ -330,12 +330,19 @@ impl Store for FaultyStore {
             return Err(self.unavailable("it is away"));
         }
         let state = Arc::clone(&self.state);
-        let miss = move |told| {
-            let fault = state.next(Verb::Event);
-            let missed = state.is_away() || fault.is_some_and(|fault| fault != Fault::Twice);
-            if missed { Told::Missed } else { told }
-        };
+        let miss = move |told| miss(&state, told);
         Ok(self.inner.events().await?.map(miss).boxed())
+    }
+
+    async fn results(&self) -> Result<Option<Box<dyn Results>>> {
+        if self.state.is_away() {
+            return Err(self.unavailable("it is away"));
+        }
+        let state = Arc::clone(&self.state);
+        Ok(match self.inner.results().await? {
+            Some(inner) => Some(Box::new(FaultyResults { inner, state })),
+            None => None,
+        })
     }
 
     async fn examine(&self, ttl: Duration) -> Result<Vec<Finding>> {
@@ -404,5 +411,34 @@ impl Store for FaultyStore {
 
     async fn close(&self) {
         self.inner.close().await;
+    }
+}
+
+/// What a listener gets of what was told: nothing of it while the store is away, or where a fault says so.
+fn miss(state: &State, told: Told) -> Told {
+    let fault = state.next(Verb::Event);
+    let missed = state.is_away() || fault.is_some_and(|fault| fault != Fault::Twice);
+    if missed { Told::Missed } else { told }
+}
+
+/// What becomes of results, with faults.
+struct FaultyResults {
+    inner: Box<dyn Results>,
+    state: Arc<State>,
+}
+
+impl fmt::Debug for FaultyResults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultyResults").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl Results for FaultyResults {
+    fn complete(&self) -> Option<crate::clock::Moment> {
+        if self.state.is_away() { None } else { self.inner.complete() }
+    }
+
+    fn hear(&mut self) -> Option<Told> {
+        self.inner.hear().map(|told| miss(&self.state, told))
     }
 }

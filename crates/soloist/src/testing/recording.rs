@@ -11,7 +11,7 @@ use crate::name::{Key, Ticket};
 use crate::protocol::{
     Answer, KeyInfo, Left, Outcome, Publication, Published, Released, Renewal, Renewed, Request, Who,
 };
-use crate::store::{EventStream, Notice, Reply, Store};
+use crate::store::{EventStream, Notice, Reply, Results, Store};
 
 tokio::task_local! {
     static ASKS: Op;
@@ -112,6 +112,9 @@ impl Store for RecordingStore {
     }
     async fn events(&self) -> Result<EventStream> {
         self.inner.events().await
+    }
+    async fn results(&self) -> Result<Option<Box<dyn Results>>> {
+        self.inner.results().await
     }
     fn notices(&self) -> broadcast::Receiver<Notice> {
         self.inner.notices()

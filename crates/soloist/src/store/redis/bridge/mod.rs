@@ -30,7 +30,7 @@ use crate::protocol::{
     Answer, Body, Grant, Holding, KeyInfo, Left, Mode, Outcome, OutcomeKind, Publication, Published, Queued,
     Released, Renewal, Renewed, Request, Ttl, Who,
 };
-use crate::store::{EventStream, Notice, Reply, Store};
+use crate::store::{EventStream, Notice, Reply, Results, Store};
 
 pub use self::old::Old;
 
@@ -237,6 +237,10 @@ impl Store for BridgeStore {
 
     async fn events(&self) -> Result<EventStream> {
         self.inner.events().await
+    }
+
+    async fn results(&self) -> Result<Option<Box<dyn Results>>> {
+        self.inner.results().await
     }
 
     async fn examine(&self, ttl: Duration) -> Result<Vec<Finding>> {
