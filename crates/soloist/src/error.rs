@@ -293,8 +293,8 @@ impl Error {
             Error::BadLeaseId => "copy it as `soloist lock` printed it",
             Error::BadUrl { .. } => {
                 "known are local:, local:/path, memory:, redis://[user:password@]host[:port][/db], the same with rediss://, \
-                 redis+unix:///path[?db=], redis-sentinel://[user:password@]host[:port][,host...]/NAME, and \
-                 redis-cluster://[user:password@]host[:port][,host...], \
+                 redis+unix:///path[?db=], redis-sentinel://[user:password@]host[:port][,host...]/NAME, \
+                 redis-cluster://[user:password@]host[:port][,host...], and \
                  quorum:URL,URL,URL of an odd number of these"
             }
             Error::TimedOut { .. } => "wait longer, or look at who holds it",

@@ -288,7 +288,8 @@ impl KeyState {
         held.holding.deadline = renewal.ttl.deadline(step.now);
         held.bound &= !renewal.detach;
         if let Some(token) = renewal.at_least.filter(|token| *token > held.holding.token) {
-            held.holding.token = token;
+            // The tokens behind it were not asked for anywhere.
+            (held.holding.token, held.tokens) = (token, 1);
             step.raise(token);
             step.tell(&renewal.key, EventKind::Locked, &held.holding.holder, token);
         }

@@ -106,8 +106,9 @@ impl Case {
                     who: self.who(who),
                     ttl: ttl(*time),
                     detach: *detach,
-                    // Later than any token so far, and than none of a later step.
-                    at_least: raise.then_some(FencingToken(now + 500)),
+                    // Later than any token so far, and than none of a later step. Alone: whoever is granted by the first
+                    // renewal of a call may hear of it only after the second one has raised his token.
+                    at_least: (*raise && leases.len() == 1).then_some(FencingToken(now + 500)),
                 });
                 Turn::Call(*by, Call::Renew(renewals.collect()))
             }

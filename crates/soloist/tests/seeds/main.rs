@@ -24,7 +24,8 @@ macro_rules! seeds {
         #[test]
         fn no_store_is_forgotten() {
             let source = include_str!("../client/fleet.rs");
-            let stores = source.matches("() -> Self {").count();
+            // A quorum refuses work-once, and its lines and takeovers are not one step: tests/quorum has its own.
+            let stores = source.matches("() -> Self {").count() - source.matches("fn quorum()").count();
             assert_eq!(stores, [$(stringify!($store)),+].len(), "the stores of tests/client/fleet.rs");
         }
     };

@@ -38,7 +38,9 @@ for i = 1, (#ARGV - 1) / 2 do
         -- Invariant: a key's tokens never decrease.
         local last = redis.call('SET', fence, least, 'GET')
         if last and tonumber(last) > tonumber(least) then redis.call('SET', fence, last) end
-        held = string.sub(held, 1, 31) .. struct.pack('>I7', tonumber(least)) .. string.sub(held, 39)
+        -- The tokens behind it were not asked for anywhere.
+        held = string.sub(held, 1, 31) .. struct.pack('>I7', tonumber(least)) .. string.sub(held, 39, 46) .. '\1'
+          .. string.sub(held, 48)
       end
       answers[i + 1] = held
       prolong(ttl)
