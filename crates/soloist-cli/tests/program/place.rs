@@ -49,7 +49,10 @@ impl Place {
 
     /// The program with these arguments, to be started.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_soloist"));
+        // Whoever runs the tests in the background may have them ignore the signals of a terminal, and so would all their
+        // children; the program heeds that.
+        let mut command = Command::new("/usr/bin/env");
+        command.args(["--default-signal=HUP,INT,QUIT", env!("CARGO_BIN_EXE_soloist")]);
         command.args(args).current_dir(self.dir.path()).env("SOLOIST_STORE", &self.url);
         command
             .env_remove("SOLOIST_PREFIX")
