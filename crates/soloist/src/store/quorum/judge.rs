@@ -25,12 +25,12 @@ fn same(one: &Holding, other: &Holding) -> bool {
         || (one.holder == other.holder && one.note == other.note && one.want == other.want)
 }
 
-/// The holder whom most of these name, and how many do; of several such the first.
+/// The holder whom most of these name, and how many do; of several such the one with the largest token: a node may not have
+/// heard yet that the one before has ended.
 pub(super) fn holder(holdings: impl Iterator<Item = Holding>) -> Option<(Holding, usize)> {
     let all: Vec<Holding> = holdings.collect();
     let of = |holding: &Holding| all.iter().filter(|other| same(holding, other)).count();
-    let (at, most) =
-        all.iter().map(of).enumerate().max_by_key(|(at, count)| (*count, std::cmp::Reverse(*at)))?;
+    let (at, most) = all.iter().map(of).enumerate().max_by_key(|(at, count)| (*count, all[*at].token))?;
     let theirs = || all.iter().filter(|other| same(&all[at], other));
     let deadline = theirs().map(|holding| holding.deadline.unwrap_or(Micros::MAX)).max();
     let deadline = deadline.filter(|end| *end < Micros::MAX);
