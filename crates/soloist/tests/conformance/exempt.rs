@@ -33,11 +33,6 @@ pub const EXEMPT: &[(&[&str], &str)] = &[
          tests/quorum has the events of one that waits",
     ),
     (
-        &["text::hostile_holders_and_notes_are_shown_as_given"],
-        "it looks at one step right after another, and one of the nodes may be a step behind: who waits is told as one of \
-         them has it",
-    ),
-    (
         &["line::a_short_ttl_is_not_lengthened_by_the_hand_over"],
         "leases live a hundredth longer at the nodes than their holders believe, for the drift of clocks",
     ),

@@ -176,10 +176,9 @@ table! { run!(
     twice: FaultyStore by crate::stores::twice, bound;
     /// With all that is asked written down.
     recording: RecordingStore by crate::stores::recording, bound;
-    /// A majority of three in this process, on one driven clock.
+    /// A majority of three in this process, on one driven clock. Of real servers one may be a step behind the others, which
+    /// these checks do not wait for: tests/quorum has those.
     quorum: QuorumStore by crate::stores::quorum, unbound;
-    /// A majority of three real servers.
-    quorum_redis: QuorumStore by crate::stores::quorum_redis, unbound;
     /// A node of a quorum that was opened late.
     late: LateStore by crate::stores::late, bound;
     /// Beside an older system whose processes are all gone.

@@ -203,59 +203,6 @@ fn with_drift(time: Duration) -> Duration {
     time + time / 100 + Duration::from_millis(3)
 }
 
-/// Three real servers, on clocks that are moved together.
-pub struct QuorumRedis(Vec<DrivenRedis>);
-
-pub async fn quorum_redis() -> QuorumRedis {
-    let mut servers = Vec::new();
-    for _ in 0..3 {
-        servers.push(DrivenRedis::new(Some(START)).await);
-    }
-    QuorumRedis(servers)
-}
-
-impl QuorumRedis {
-    async fn sessions(&self) -> usize {
-        let mut sum = 0;
-        for server in &self.0 {
-            sum += server.sessions().await;
-        }
-        sum
-    }
-}
-
-#[async_trait]
-impl Fixture for QuorumRedis {
-    async fn open(&self) -> Arc<dyn Store> {
-        let mut nodes = Vec::new();
-        for server in &self.0 {
-            nodes.push(DrivenRedis::open(server).await);
-        }
-        Arc::new(QuorumStore::new(nodes).unwrap())
-    }
-
-    fn exempt(&self, check: &str) -> Option<&'static str> {
-        crate::exempt::on_a_quorum(check)
-    }
-
-    async fn kill(&self, session: &Arc<dyn Store>) {
-        let before = self.sessions().await;
-        session.close().await;
-        let ended = async {
-            while self.sessions().await + 3 > before {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        tokio::time::timeout(crate::LIMIT, ended).await.expect("a store that has ended hears no more");
-    }
-
-    async fn pass(&self, time: Duration) {
-        for server in &self.0 {
-            DrivenRedis::pass(server, with_drift(time)).await;
-        }
-    }
-}
-
 /// A node that is opened late, and is there.
 pub struct Late(Memory);
 

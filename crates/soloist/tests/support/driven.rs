@@ -108,12 +108,6 @@ impl DrivenRedis {
         count.unwrap_or(0)
     }
 
-    /// How many sessions the server tells wake-ups to.
-    #[allow(dead_code)] // not every test ends sessions of several servers
-    pub async fn sessions(&self) -> usize {
-        subscriptions(&mut self.server.admin().await).await
-    }
-
     pub async fn pass(&self, time: Duration) {
         match &self.clock {
             Some((driver, now)) => {
