@@ -7,6 +7,8 @@ mod checks;
 mod clusters;
 mod exempt;
 mod fixture;
+#[path = "../support/hostile.rs"]
+mod hostile;
 mod meta;
 #[path = "../support/sources.rs"]
 mod sources;

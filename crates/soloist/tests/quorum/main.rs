@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 mod faults;
+#[path = "../support/hostile.rs"]
+mod hostile;
 mod model;
 #[path = "../support/party.rs"]
 mod party;

@@ -8,8 +8,9 @@ use soloist::protocol::{Answer, Mode, Released, Request, Who};
 use soloist::store::memory::MemoryStore;
 use soloist::store::quorum::QuorumStore;
 use soloist::store::{Store, Told};
-use soloist::{Client, Error, EventKind, Key, Level, Loss, StoreUrl};
+use soloist::{Client, Error, EventKind, Key, Level, Loss, Note, StoreUrl};
 
+use crate::hostile::hostile;
 use crate::{lock, quorum, soon, until};
 
 fn roots() -> Vec<MemoryStore> {
@@ -22,6 +23,10 @@ fn peer(roots: &[MemoryStore]) -> Arc<QuorumStore> {
 
 fn client(roots: &[MemoryStore], holder: &str) -> Client {
     Client::builder().holder(holder).store(peer(roots)).unwrap()
+}
+
+fn note(note: &Option<Note>) -> &str {
+    note.as_ref().map_or("", Note::as_str)
 }
 
 #[tokio::test]
@@ -111,6 +116,32 @@ async fn the_line_is_looked_at_and_full_as_on_one_store() {
         a.release(&first.key, &Who::Ticket(first.ticket)).await.unwrap(),
         Released::Released { .. }
     ));
+}
+
+#[tokio::test]
+async fn hostile_holders_and_notes_are_shown_as_given() {
+    let roots = roots();
+    let (a, b) = (client(&roots, "a"), client(&roots, "b"));
+    for text in hostile().into_iter().filter(|text| text.len() <= 256) {
+        let twice = text.repeat(2);
+        let first = soon(a.lock("k").holder(&text).note(&twice)).await.unwrap();
+        let waiting = tokio::spawn({
+            let (b, text) = (b.clone(), text.clone());
+            async move { b.lock("k").holder(&text).note(&text).await.unwrap() }
+        });
+        until(|| async { b.inspect("k").await.unwrap().waiting == 1 }).await;
+        let info = a.inspect("k").await.unwrap();
+        let holding = info.holding.unwrap();
+        assert_eq!((holding.holder.as_str(), note(&holding.note)), (&*text, &*twice), "{text:?}");
+        let waiter = &info.waiters[0];
+        assert_eq!((waiter.holder.as_str(), note(&waiter.note)), (&*text, &*text), "{text:?}");
+        // By its holder's name it is found again.
+        assert_eq!(b.release_held_by("k", &text).await.unwrap(), first.token(), "{text:?}");
+        let second = soon(waiting).await.unwrap();
+        let holding = a.inspect("k").await.unwrap().holding.unwrap();
+        assert_eq!((holding.token, note(&holding.note)), (second.token(), &*text), "{text:?}");
+        second.release().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ pub(super) fn token(tokens: impl Iterator<Item = FencingToken>) -> Option<Fencin
 }
 
 /// Whether two nodes speak of the same holder. Invariant: nothing that excludes depends on this, it is only told.
-fn same(one: &Holding, other: &Holding) -> bool {
+pub(super) fn same(one: &Holding, other: &Holding) -> bool {
     one.token == other.token
         || (one.holder == other.holder && one.note == other.note && one.want == other.want)
 }

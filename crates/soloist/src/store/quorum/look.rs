@@ -15,14 +15,18 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One key, by the word of several nodes. `silent` is how many have said nothing: they may be of those who hold it.
 fn merged(infos: &[&KeyInfo], silent: usize, majority: usize) -> Option<KeyInfo> {
-    let first = infos.first()?;
     let holder = judge::holder(infos.iter().filter_map(|info| info.holding.clone()));
     let holder = holder.filter(|(_, count)| count + silent >= majority).map(|(holding, _)| holding);
-    // The line that most will be served from: the longest that there is.
-    let line =
-        infos.iter().max_by_key(|info| (info.waiting, std::cmp::Reverse(info.now))).copied().unwrap_or(first);
+    // The line that most will be served from: the longest that there is behind that holder. A node that is a step
+    // behind may have the holder himself in its line.
+    let behind = |info: &&&KeyInfo| match (&holder, &info.holding) {
+        (Some(holder), Some(other)) => judge::same(holder, other),
+        (holder, other) => holder.is_none() && other.is_none(),
+    };
+    let longest = |info: &&&KeyInfo| (info.waiting, std::cmp::Reverse(info.now));
+    let line = infos.iter().filter(behind).max_by_key(longest).or(infos.iter().max_by_key(longest))?;
     Some(KeyInfo {
-        key: first.key.clone(),
+        key: line.key.clone(),
         now: line.now,
         holding: holder,
         waiters: line.waiters.clone(),
