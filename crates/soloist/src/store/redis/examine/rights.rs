@@ -17,8 +17,8 @@ use crate::store::redis::scripts::Verb;
 /// The least that a user needs, in the words of `ACL SETUSER`; docs/redis.md has the same line.
 macro_rules! needed {
     () => {
-        "~soloist:1:* &soloist:1:* +eval +evalsha +get +set +del +pexpire +rpush +lpop +lrange +lrem +llen \
-         +getrange +strlen +publish +time +scan +subscribe +unsubscribe +ping +info"
+        "~soloist:1:* &soloist:1:* +eval +evalsha +get +set +del +exists +pttl +pexpire +rpush +lpop +lrange \
+         +lrem +llen +getrange +strlen +publish +time +scan +subscribe +unsubscribe +ping +info"
     };
 }
 

@@ -1,3 +1,3 @@
 -- The server's clock in microseconds. Only it decides.
 local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+now = time[1] * 1000000 + time[2]

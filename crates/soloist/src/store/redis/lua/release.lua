@@ -4,18 +4,27 @@
 --       this holder; 'A' whoever's it is; '' none, since this may have been carried out before
 -- answer the token of the lease that ended, or the lease of another, or ''
 held = redis.call('GET', lease)
-local waiting = redis.call('LLEN', queue)
-if held and ARGV[2] == 'T' then
-  local ends, whose, with = struct.unpack('>I7c24I7', held)
-  if whose == ARGV[1] and ends > now and waiting == 0 then
+local waiting, others = 0, redis.call('EXISTS', queue, WATCHED)
+watched = false
+if others > 0 then
+  waiting = redis.call('LLEN', queue)
+  watched = others > math.min(waiting, 1)
+end
+if held and waiting == 0 and ARGV[2] == 'T' and string.sub(held, 8, 31) == ARGV[1] then
+  --- needs alive
+  if alive then
     --- took end
+    local with = struct.unpack('>I7', held, 32)
     redis.call('DEL', lease)
-    tell(event(1, held))
+    if watched then
+      --- needs clock, tell
+      tell(event(1, held))
+    end
     return with
   end
 end
 
---- needs late, lease, grant
+--- needs clock, late, tell, lease, grant
 --- took release
 look()
 local who = string.sub(ARGV[2], 1, 1)
