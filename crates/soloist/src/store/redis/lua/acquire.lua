@@ -17,7 +17,7 @@ end
 
 if ARGV[3] ~= '' and not held and waiting == 0 and not GUARD then
   -- In a full memory the long way knows what may be done all the same.
-  local last = redis.pcall('SET', fence, now, 'GET')
+  local last = redis.pcall('SET', fence, stamp, 'GET')
   if not last or type(last) == 'string' and tonumber(last) < now then
     --- took grant
     local record = struct.pack('>I7c24I7I7', now + 1000 * ARGV[3] - MINUTE, ARGV[1], now, now) .. ARGV[2]
@@ -96,7 +96,7 @@ if mode == 'F' then
 end
 
 if not held then
-  local _, with, granted, tokens = hand_over(own, waiting)
+  local _, with, granted, tokens = hand_over(own, waiting > 0)
   if with then return { 1, now, with, granted, tokens } end
 end
 

@@ -19,8 +19,8 @@ local fence, lease, queue, result = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local SHARD = CLUSTER and string.sub(KEYS[1], 1, 15) or 'soloist:1:' -- 'soloist:1:{00}:'
 -- There while somebody watches.
 local WATCHED = CLUSTER and SHARD .. 'watched' or 'soloist:1:watched'
--- The server's clock, once it is read.
-local now
+-- The server's clock, once it is read, and the same as text: to make text of a number takes longer than most commands.
+local now, stamp
 -- The lease and what stands in it: false, nobody holds the key; nil, it was not looked at yet.
 local held, deadline, ticket, session, token
 -- Whether somebody watches; nil, that was not looked at, and then all is told.
