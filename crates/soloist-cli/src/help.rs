@@ -12,6 +12,8 @@ Stores (--store URL, or the environment variable SOLOIST_STORE):
                       a cluster, learned from any of its nodes (rediss-cluster:// with TLS)
   quorum:URL,URL,URL  independent stores, of which a majority decides; locks only
   memory:             inside one process; for trying out only
+A password in the URL is seen by whoever lists processes: SOLOIST_PASSWORD has it instead, or
+SOLOIST_PASSWORD_FILE the file that has it.
 
 Exit codes:
   the command's own, and 128 + n if signal n ended it
