@@ -11,3 +11,4 @@ mod moves;
 mod party;
 #[path = "../support/redis_server.rs"]
 mod redis_server;
+mod rights;
