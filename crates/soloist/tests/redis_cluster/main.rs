@@ -6,6 +6,7 @@ mod certificates;
 #[path = "../support/cluster.rs"]
 mod cluster;
 mod connect;
+mod cost;
 mod failover;
 mod load;
 mod moves;
