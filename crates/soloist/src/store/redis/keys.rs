@@ -114,6 +114,11 @@ pub(super) fn shard_watched(shard: u8) -> String {
     format!("{PREFIX}{shard:02x}}}:watched")
 }
 
+/// A name of a shard under which nothing ever stands.
+pub(super) fn shard_nothing(shard: u8) -> String {
+    format!("{PREFIX}{shard:02x}}}:nothing")
+}
+
 /// The pattern of the names of all keys that begin with `prefix`.
 pub(super) fn pattern(prefix: &str) -> String {
     let mut pattern = String::from("soloist:1:{*}:[lqr]:");
