@@ -80,6 +80,10 @@ impl Missing {
         if !lower.contains("permission") && !lower.contains("noperm") && !lower.contains("can't ") {
             return;
         }
+        // Nobody may write to a replica.
+        if lower.contains("read only replica") {
+            return;
+        }
         if lower.contains("channel") {
             self.channels = true;
         } else if lower.contains("can't run") || lower.contains("to run the") {
@@ -159,6 +163,8 @@ pub(super) async fn missing(
         all.extend([
             vec!["time"],
             vec!["get", &*one],
+            vec!["exists", &*one],
+            vec!["pttl", &*one],
             vec!["getrange", &*one, "0", "1"],
             vec!["strlen", &*one],
             vec!["pexpire", &*one, "1"],
@@ -243,6 +249,7 @@ mod tests {
             ),
             ("NOPERM this user has no permissions to access one of the channels", 0, false, true),
             ("NOPERM No permissions to access a key", 0, true, false),
+            ("READONLY You can't write against a read only replica.", 0, false, false),
             ("OOM command not allowed when used memory > 'maxmemory'.", 0, false, false),
         ] {
             let mut missing = Missing::default();
