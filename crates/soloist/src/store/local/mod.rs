@@ -248,8 +248,8 @@ impl Store for LocalStore {
         loop {
             let served = waiting::wait(self, &self.core.hub, request, standing).await?;
             self.watches.unwatch(request.ticket);
-            // Told of its grant, a lease has a short first life, which its first renewal lifts. One that nobody renews is
-            // confirmed here: it lives as long as its session.
+            // Told of its grant, a lease has a short first life, which its first renewal lifts. One without expiry is
+            // confirmed here: it lives as long as its session, also one that is stopped right now.
             match &served.answer {
                 Answer::Granted(grant) if request.ttl == Ttl::Forever && grant.ttl != Ttl::Forever => {
                     let listening = self.core.hub.listen(request.ticket, &request.key);
