@@ -33,6 +33,7 @@ mod trouble;
 mod way;
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -182,10 +183,11 @@ impl Store for RedisStore {
     }
 
     async fn acquire(&self, request: &Request) -> Result<Reply> {
-        let place = self.hub.place(request.ticket).map_or(NEVER, pack::place);
-        if request.mode == Mode::Line {
-            self.hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
-        }
+        let place = match request.mode {
+            Mode::Line => self.hub.listen_on(request.ticket, &request.key).ok_or(Error::Closed)?,
+            Mode::Try | Mode::Force => self.hub.place(request.ticket),
+        };
+        let place = place.map_or(NEVER, pack::place);
         let shard = self.shard(&request.key);
         // Of a cluster, a shard is heard when the first request is for it: a holder is told of a loss, too.
         if request.mode == Mode::Line || self.way.is_cluster() {
@@ -206,7 +208,7 @@ impl Store for RedisStore {
                 Want::Lock => three(cmd.arg(3), &names),
                 Want::Flight => four(cmd.arg(4), &names),
             }
-            cmd.arg(&whose).arg(&rest).arg(pack::ttl_number(request.ttl)).arg(mode).arg(most);
+            cmd.arg(&whose[..]).arg(&rest).arg(pack::ttl_number(request.ttl)).arg(mode).arg(most);
             match pack::short(request).filter(|_| place == NEVER) {
                 Some(life) => cmd.arg(life),
                 None => cmd.arg("").arg(place).arg(seen),
@@ -228,8 +230,18 @@ impl Store for RedisStore {
         Ok(Reply::new(answer, sent, now))
     }
 
-    async fn wait(&self, request: &Request, standing: Reply) -> Result<Reply> {
-        waiting::wait(self, &self.hub, request, standing).await
+    // As `async fn` it would keep the answer for as long as anybody waits.
+    fn wait<'store, 'request, 'both>(
+        &'store self,
+        request: &'request Request,
+        standing: Reply,
+    ) -> Pin<Box<dyn Future<Output = Result<Reply>> + Send + 'both>>
+    where
+        'store: 'both,
+        'request: 'both,
+        Self: 'both,
+    {
+        Box::pin(waiting::wait(self, &self.hub, request, standing))
     }
 
     async fn leave(&self, key: &Key, ticket: Ticket) -> Result<Left> {
@@ -250,7 +262,7 @@ impl Store for RedisStore {
         let build = |cmd: &mut Cmd, again: bool| {
             let (whose, which) = pack::meant(who, self.session, again);
             three(cmd.arg(3), &names);
-            cmd.arg(whose).arg(which);
+            cmd.arg(&whose[..]).arg(&which[..]);
         };
         let verb = &self.scripts.release;
         let Answered { value, unsure, .. } = match who {

@@ -1,5 +1,7 @@
 //! What is stored and sent, byte by byte; `lua/parts/key.lua` says how it is laid out.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::keys::KeyNames;
@@ -68,8 +70,11 @@ pub(super) fn address(session: Session) -> [u8; 8] {
 }
 
 /// A ticket and where it hears.
-pub(super) fn whose(ticket: Ticket, session: Session) -> Vec<u8> {
-    [&ticket.as_u128().to_be_bytes()[..], &address(session)].concat()
+pub(super) fn whose(ticket: Ticket, session: Session) -> [u8; 24] {
+    let mut whose = [0; 24];
+    whose[..16].copy_from_slice(&ticket.as_u128().to_be_bytes());
+    whose[16..].copy_from_slice(&address(session));
+    whose
 }
 
 /// Where a request stands in line, as scripts read it: -1 is somewhere.
@@ -122,14 +127,13 @@ pub(super) fn rest(request: &Request) -> Vec<u8> {
 
 /// Whose lease a release is about, and who asks; and which lease is meant. `again`: it may have been carried out
 /// before, and only a ticket names one lease.
-pub(super) fn meant(who: &Who, session: Session, again: bool) -> (Vec<u8>, Vec<u8>) {
+pub(super) fn meant(who: &Who, session: Session, again: bool) -> ([u8; 24], Cow<'static, [u8]>) {
+    let nobodys = || whose(Ticket::from_u128(0), session);
     match who {
-        Who::Ticket(ticket) => (whose(*ticket, session), b"T".to_vec()),
-        _ if again => (whose(Ticket::from_u128(0), session), Vec::new()),
-        Who::Holder(holder) => {
-            (whose(Ticket::from_u128(0), session), [b"H", holder.as_str().as_bytes()].concat())
-        }
-        Who::Any => (whose(Ticket::from_u128(0), session), b"A".to_vec()),
+        Who::Ticket(ticket) => (whose(*ticket, session), Cow::Borrowed(b"T")),
+        _ if again => (nobodys(), Cow::Borrowed(b"")),
+        Who::Holder(holder) => (nobodys(), [b"H", holder.as_str().as_bytes()].concat().into()),
+        Who::Any => (nobodys(), Cow::Borrowed(b"A")),
     }
 }
 
