@@ -13,6 +13,7 @@ use futures_util::stream::FuturesOrdered;
 use redis::Client;
 use tokio::time::{sleep, timeout};
 
+use super::at::At;
 use super::backoff::Backoff;
 use super::connection::Connection;
 use super::greeting::{self, Expected, Failed};
@@ -24,8 +25,8 @@ pub(super) struct Nodes {
     pub(super) store: Arc<str>,
     pub(super) options: RedisOptions,
     finder: Finder,
-    /// Whether they are the nodes of a cluster, and only named here to be examined.
-    pub(super) cluster: bool,
+    /// Of the nodes of a cluster, which are only named here to be examined: a shard that each has, if it has any.
+    shards: Option<Vec<Option<u8>>>,
 }
 
 /// How the servers are found.
@@ -41,12 +42,44 @@ pub(super) type Found = (usize, Connection);
 
 impl Nodes {
     pub(super) fn new(store: Arc<str>, finder: Finder, options: RedisOptions) -> Self {
-        Nodes { store, options, finder, cluster: false }
+        Nodes { store, options, finder, shards: None }
     }
 
-    /// The nodes of a cluster.
-    pub(super) fn of_cluster(store: Arc<str>, clients: Vec<Client>, options: RedisOptions) -> Self {
-        Nodes { cluster: true, ..Self::new(store, Finder::Hosts(clients), options) }
+    /// The nodes of a cluster, each with a shard that it has, if it has any.
+    pub(super) fn of_cluster(
+        store: Arc<str>,
+        nodes: Vec<(Client, Option<u8>)>,
+        options: RedisOptions,
+    ) -> Self {
+        let (clients, shards) = nodes.into_iter().unzip();
+        Nodes { shards: Some(shards), ..Self::new(store, Finder::Hosts(clients), options) }
+    }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        self.shards.is_some()
+    }
+
+    /// A shard that a node of a cluster has, if it has any.
+    pub(super) fn shard(&self, node: usize) -> Option<u8> {
+        *self.shards.as_ref()?.get(node)?
+    }
+
+    /// The Sentinels that name the primary, where some do.
+    pub(super) fn sentinels(&self) -> Option<&Sentinels> {
+        match &self.finder {
+            Finder::Hosts(_) => None,
+            Finder::Sentinels(sentinels) => Some(sentinels),
+        }
+    }
+
+    /// Those that its Sentinels have named, and these, only to be examined.
+    pub(super) fn with(&self, sentinels: &Sentinels, others: &[At]) -> Result<Self, Failed> {
+        let mut clients: Vec<Client> = self.known().filter_map(|node| sentinels.client(node)).collect();
+        let addresses: Vec<String> = self.known().map(|node| self.address(node)).collect();
+        for at in others.iter().filter(|at| !addresses.contains(&at.to_string())) {
+            clients.push(sentinels.client_at(at)?);
+        }
+        Ok(Self::new(Arc::clone(&self.store), Finder::Hosts(clients), self.options.clone()))
     }
 
     /// Whether there may be more than one, so that another may be the primary.

@@ -12,7 +12,9 @@ use std::time::Duration;
 use redis::{Cmd, RedisError, Value};
 use tokio::time::timeout;
 
-use self::info::{Info, SETTINGS};
+use self::info::{CLUSTER_SETTINGS, Info, SETTINGS};
+use self::rights::Of;
+use super::at::At;
 use super::connection::Connection;
 use super::nodes::Nodes;
 use super::seat::Seat;
@@ -22,7 +24,7 @@ use crate::finding::{Finding, Level};
 use crate::observe;
 use crate::store::memory::StoreClock;
 
-pub(super) use self::rights::HINT;
+pub(super) use self::rights::{CLUSTER_HINT, HINT};
 
 /// How many round trips are timed, and for how long at most.
 const PINGS: usize = 100;
@@ -35,8 +37,38 @@ struct Seen {
     findings: Vec<Finding>,
 }
 
-/// Examines every server of a store.
+/// Examines every server of a store, and its Sentinels.
 pub(super) async fn examine(nodes: &Nodes, ttl: Duration) -> Result<Vec<Finding>> {
+    let Some(sentinels) = nodes.sentinels() else { return servers(nodes, ttl).await };
+    // They name the primary; it knows its replicas.
+    let mut replicas = None::<Vec<At>>;
+    for node in nodes.known() {
+        if let Some(more) = replicas_of(nodes, node).await {
+            replicas.get_or_insert_default().extend(more);
+        }
+    }
+    let mut findings = sentinels.findings(replicas.as_ref().map(|all| all.len() as u64), ttl).await;
+    let all = match replicas {
+        Some(replicas) if !replicas.is_empty() => {
+            servers(&nodes.with(sentinels, &replicas).map_err(|failed| failed.error)?, ttl).await
+        }
+        _ => servers(nodes, ttl).await,
+    };
+    // What the Sentinels say is worth most while no server answers.
+    findings.extend(all.unwrap_or_else(|error| vec![Finding::from(error)]));
+    Ok(findings)
+}
+
+/// The replicas that follow a node, if it is a primary and says so.
+async fn replicas_of(nodes: &Nodes, node: usize) -> Option<Vec<At>> {
+    let connection = nodes.dial(node).await.ok()?;
+    let mut asked = Asked { connection, limit: nodes.options.response_timeout };
+    let info = Info::of(&text(asked.ask(redis::cmd("INFO").arg("replication")).await?.ok()?));
+    let at = |one: Info| Some(At { host: one.get("ip")?.into(), port: one.number("port")? });
+    info.is("role", "master").then(|| info.replicas().into_iter().filter_map(at).collect())
+}
+
+async fn servers(nodes: &Nodes, ttl: Duration) -> Result<Vec<Finding>> {
     let (mut seen, mut findings, mut last) = (Vec::new(), Vec::new(), None);
     for node in nodes.known() {
         let address = nodes.address(node);
@@ -56,7 +88,10 @@ pub(super) async fn examine(nodes: &Nodes, ttl: Duration) -> Result<Vec<Finding>
         Some(error) if seen.is_empty() => return Err(error),
         _ => {}
     }
-    if nodes.several() && !nodes.cluster {
+    if nodes.is_cluster() {
+        findings.extend(without_replica(&seen));
+        findings.extend(versions(&seen));
+    } else if nodes.several() {
         findings.extend(together(&seen));
     }
     for Seen { node, findings: found, .. } in seen {
@@ -72,17 +107,18 @@ pub(super) async fn at_connect(seat: &Seat) {
     let (store, limit) = (&seat.nodes().store, seat.nodes().options.response_timeout);
     let Ok((generation, mut connection)) = seat.up(tokio::time::Instant::now()).await else { return };
     match timeout(limit, redis::cmd("INFO").query_async::<Value>(&mut connection)).await {
-        Ok(Ok(told)) => {
-            let info = Info::of(&text(told));
-            let grave = data::eviction(&info).filter(|finding| finding.level == Level::Error);
-            for finding in grave.iter().chain(&data::min_replicas(&info)) {
-                observe::may_lose_locks(store, finding);
-            }
-        }
+        Ok(Ok(told)) => grave(told).iter().for_each(|finding| observe::may_lose_locks(store, finding)),
         Ok(Err(error)) => observe::not_examined(store, &error),
         // It owes a reply now.
         Err(_) => drop(seat.lost(generation, seat.unavailable(format!("no answer within {limit:?}")))),
     }
+}
+
+/// What of an `INFO` loses locks without anybody's fault.
+pub(super) fn grave(told: Value) -> Vec<Finding> {
+    let info = Info::of(&text(told));
+    let eviction = data::eviction(&info).filter(|finding| finding.level == Level::Error);
+    eviction.into_iter().chain(data::min_replicas(&info)).collect()
 }
 
 /// A connection, and how long an answer may take.
@@ -123,7 +159,8 @@ async fn examine_one(nodes: &Nodes, node: usize, ttl: Duration) -> Result<Seen> 
             Info::default()
         }
     };
-    for name in SETTINGS {
+    let of_cluster = if nodes.is_cluster() { &CLUSTER_SETTINGS[..] } else { &[] };
+    for name in SETTINGS.iter().chain(of_cluster) {
         match asked.ask(redis::cmd("CONFIG").arg("GET").arg(name)).await.ok_or_else(silent)? {
             Ok(told) => info.take(&told),
             Err(error) => {
@@ -136,16 +173,19 @@ async fn examine_one(nodes: &Nodes, node: usize, ttl: Duration) -> Result<Seen> 
     let (ahead, unsure) = clock(&mut asked).await.unwrap_or_default();
 
     findings.extend(service::version(&info));
-    findings.extend(data::role(&info, nodes.several(), nodes.cluster));
+    findings.extend(data::role(&info, nodes.several(), nodes.is_cluster()));
     findings.extend(data::eviction(&info));
     findings.extend(data::memory(&info));
     findings.extend(data::persistence(&info));
     findings.extend(data::min_replicas(&info));
+    findings.extend(data::failover(&info));
     findings.extend(service::limits(&info, options.health_check));
     findings.extend(service::way(login.addr(), login.redis_settings().password().is_some()));
     findings.extend(service::latency(pings, ttl));
     findings.extend(service::clock(ahead, unsure, ttl));
-    findings.extend(rights::missing(client, &mut asked.connection, asked.limit).await.finding(user));
+    let of = if nodes.is_cluster() { Of::Node(nodes.shard(node)) } else { Of::Server };
+    let missing = rights::missing(of, client, &mut asked.connection, asked.limit).await;
+    findings.extend(missing.finding(user, of));
     Ok(Seen { node: address, info, findings })
 }
 
@@ -192,14 +232,38 @@ fn together(seen: &[Seen]) -> Vec<Finding> {
         let fix = format!("at the one that is not to be it: REPLICAOF {}", one.node.replace(':', " "));
         findings.push(Finding::new(Level::Error, "two-primaries", what, why).fix(fix));
     }
+    // What is cut off may be the next primary.
+    let minimum = |one: &&Seen| one.info.get("min_slaves_good_slaves").is_some();
+    if primaries.iter().any(minimum) {
+        for one in seen.iter().filter(|one| one.info.is("role", "slave") && !minimum(one)) {
+            let what = "its primary has a min-replicas-to-write, and it has none";
+            let why = "as the next primary it would go on granting when it is cut off";
+            let fix =
+                "CONFIG SET min-replicas-to-write 1; CONFIG SET min-replicas-max-lag 10; CONFIG REWRITE";
+            findings.push(Finding::new(Level::Warning, "min-replicas", what, why).fix(fix).at(&*one.node));
+        }
+    }
+    findings.extend(versions(seen));
+    findings
+}
+
+fn versions(seen: &[Seen]) -> Option<Finding> {
     let mut versions: Vec<String> = seen.iter().map(|one| one.info.version()).collect();
     versions.sort_unstable();
     versions.dedup();
-    if versions.len() > 1 {
-        let what = format!("they are not of one version: {}", versions.join(", "));
-        findings.push(Finding::new(Level::Note, "versions", what, "after a failover another one serves"));
-    }
-    findings
+    let what = format!("they are not of one version: {}", versions.join(", "));
+    let why = "after a failover another one serves";
+    (versions.len() > 1).then(|| Finding::new(Level::Note, "versions", what, why))
+}
+
+/// Which primaries of a cluster nobody could take over from.
+fn without_replica(seen: &[Seen]) -> Option<Finding> {
+    let is_alone = |one: &&Seen| one.info.is("role", "master") && one.info.is("connected_slaves", "0");
+    let alone: Vec<&str> = seen.iter().filter(is_alone).map(|one| &*one.node).collect();
+    let what = format!("no replica follows {}", alone.join(", "));
+    let why = "when a primary without one ends, its locks are away until it is back";
+    let fix = "redis-cli --cluster add-node NEW:PORT HOST:PORT --cluster-slave";
+    (!alone.is_empty()).then(|| Finding::new(Level::Warning, "cluster-replicas", what, why).fix(fix))
 }
 
 fn told(one: &Seen, primary: Option<&Seen>) -> String {
