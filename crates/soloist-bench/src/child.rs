@@ -5,6 +5,9 @@ use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::{Outcome, roles};
 
+/// What a process says before why it has failed.
+const FAILED: &str = "failed: ";
+
 /// A process in a role. Dropping it kills it.
 pub(crate) struct Child {
     process: std::process::Child,
@@ -26,9 +29,13 @@ impl Child {
         Ok(Child { process, said, hears })
     }
 
-    /// The next line that it says; an error when it has ended.
+    /// The next line that it says; an error when it has failed or ended.
     pub(crate) fn says(&mut self) -> Outcome<String> {
-        Ok(self.said.next().ok_or("a process ended before it was done")??)
+        let said = self.said.next().ok_or("a process ended before it was done")??;
+        match said.strip_prefix(FAILED) {
+            Some(why) => Err(why.into()),
+            None => Ok(said),
+        }
     }
 
     pub(crate) fn expect(&mut self, word: &str) -> Outcome<()> {
@@ -62,6 +69,11 @@ pub(crate) fn start_all(each: impl IntoIterator<Item = Vec<String>>) -> Outcome<
     children.iter_mut().try_for_each(|child| child.expect("ready"))?;
     children.iter_mut().try_for_each(|child| child.tell("go"))?;
     Ok(children)
+}
+
+/// In a role: says why it failed, in one line.
+pub(crate) fn say_failed(why: &crate::Failure) -> Outcome<()> {
+    say(format!("{FAILED}{}", why.to_string().replace('\n', " ")))
 }
 
 /// In a role: says a line.

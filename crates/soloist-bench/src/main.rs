@@ -41,6 +41,8 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("error: {words:?}: {error}");
+                // An error means that the bench has ended.
+                let _ = child::say_failed(&error);
                 ExitCode::FAILURE
             }
         };

@@ -38,7 +38,7 @@ impl Report {
                 row.unit.into(),
                 series(Some(&row.ours)),
                 series(row.floor.as_ref()),
-                series(row.rival.as_ref()),
+                row.no_rival.as_ref().map_or_else(|| series(row.rival.as_ref()), |why| format!("- ({why})")),
                 ratio(row.over_floor()),
                 ratio(row.over_rival()),
                 row.goal_text(),
@@ -83,6 +83,7 @@ impl Report {
                 "goal": row.goal_text(),
                 "met": row.met(),
                 "rival_ratio": row.over_rival(),
+                "rival_failed": row.no_rival,
                 "ours_range": range(Some(&row.ours)),
                 "floor_range": range(row.floor.as_ref()),
                 "rival_range": range(row.rival.as_ref()),
@@ -158,7 +159,8 @@ mod tests {
     #[test]
     fn the_json_has_what_readers_look_for() {
         let row = Row::new("c", "1/s", Series::one(9.0)).floor(Series::one(10.0));
-        let rows = vec![row.goal(Of::Floor, Bound::AtLeast(0.95))];
+        let gone = Row::new("gone", "us", Series::one(1.0)).rival_or_why(Err("it gave up".into()));
+        let rows = vec![row.goal(Of::Floor, Bound::AtLeast(0.95)), gone];
         let report = Report { machine: "m".into(), rows, curves: Vec::new(), broken: Vec::new() };
         let read: Value = serde_json::from_str(&report.json()).unwrap();
         let case = &read["cases"][0];
@@ -166,6 +168,10 @@ mod tests {
         assert_eq!((&case["ours"], &case["floor"], &case["ratio"]), (&json!(9.0), &json!(10.0), &json!(0.9)));
         assert_eq!((&case["rival"], &case["unit"]), (&Value::Null, &json!("1/s")));
         assert_eq!((&case["goal"], &case["met"]), (&json!(">= 0.95x floor"), &json!(false)));
+        assert_eq!(case["rival_failed"], Value::Null);
+        let gone = &read["cases"][1];
+        assert_eq!((&gone["rival"], &gone["rival_failed"]), (&Value::Null, &json!("it gave up")));
+        assert!(report.table().contains("| - (it gave up) "));
         assert!(report.missed());
         assert!(report.table().lines().all(|line| line.starts_with('|') && line.ends_with('|')));
     }

@@ -64,12 +64,14 @@ pub(crate) struct Row {
     pub(crate) ours: Series,
     pub(crate) floor: Option<Series>,
     pub(crate) rival: Option<Series>,
+    /// Why there are no numbers of the rival's, where there might be.
+    pub(crate) no_rival: Option<String>,
     goals: Vec<(Of, Bound)>,
 }
 
 impl Row {
     pub(crate) fn new(case: impl Into<String>, unit: &'static str, ours: Series) -> Self {
-        Row { case: case.into(), unit, ours, floor: None, rival: None, goals: Vec::new() }
+        Row { case: case.into(), unit, ours, floor: None, rival: None, no_rival: None, goals: Vec::new() }
     }
 
     pub(crate) fn floor(mut self, floor: Series) -> Self {
@@ -79,6 +81,15 @@ impl Row {
 
     pub(crate) fn rival(mut self, rival: Series) -> Self {
         self.rival = Some(rival);
+        self
+    }
+
+    /// The numbers of a rival that may have failed: then the row says why it has none.
+    pub(crate) fn rival_or_why(mut self, rival: Result<Series, String>) -> Self {
+        match rival {
+            Ok(rival) => self.rival = Some(rival),
+            Err(why) => self.no_rival = Some(why),
+        }
         self
     }
 

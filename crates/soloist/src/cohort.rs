@@ -146,7 +146,7 @@ impl Cohorts {
         let woken = if goes_on { None } else { state.asks() };
         drop(state);
         wake(woken);
-        Standing { cohort, waiter, asks: false, asking: None }
+        Standing { cohort, waiter, asks: false, asking: None, served: false }
     }
 
     fn join(&self, terms: Terms) -> Arc<Cohort> {
@@ -233,9 +233,9 @@ impl Cohort {
 
 /// Hands a lease that is released to the next in its process's line; or answers it, to be released at the store. Its
 /// turn is over then.
-pub(crate) fn hand_on(mut lease: Lease) -> Option<Lease> {
+pub(crate) fn hand_on(mut lease: Lease, now: Moment) -> Option<Lease> {
     let Some(member) = lease.member.as_mut() else { return Some(lease) };
-    let (now, ticket, cohort) = (Moment::now(), lease.kept.ticket, Arc::clone(&member.cohort));
+    let (ticket, cohort) = (lease.kept.ticket, Arc::clone(&member.cohort));
     let mut state = lock(&cohort.state);
     let State { line, turn, asks, .. } = &mut *state;
     let turn = turn.as_mut().filter(|turn| turn.kept.ticket == ticket && turn.goes_on(now) && !*asks);
@@ -269,13 +269,15 @@ pub(crate) struct Standing {
     waiter: Arc<Waiter>,
     asks: bool,
     asking: Option<Asking>,
+    /// Whether it stands in line no more, since it was told what came of it.
+    served: bool,
 }
 
 impl Standing {
     /// Waits for the lease, or asks the store for it when it is told to. `ask` makes the request, if there is none under
     /// way. Cancel safe: dropping it keeps the place.
     pub(crate) async fn lease(&mut self, ask: impl Fn() -> Result<Asking>) -> Result<Lease> {
-        poll_fn(|cx| {
+        let came = poll_fn(|cx| {
             if !self.asks {
                 match self.waiter.poll_told(cx) {
                     Poll::Pending => return Poll::Pending,
@@ -285,8 +287,11 @@ impl Standing {
                 }
             }
             self.poll_asking(cx, &ask)
-        })
-        .await
+        });
+        let came = came.await;
+        // Whoever told it anything but to ask has taken it out of the line before.
+        self.served = true;
+        came
     }
 
     fn poll_asking(
@@ -326,6 +331,9 @@ impl Standing {
 
 impl Drop for Standing {
     fn drop(&mut self) {
+        if self.served {
+            return;
+        }
         let mut state = lock(&self.cohort.state);
         state.line.retain(|waiter| !Arc::ptr_eq(waiter, &self.waiter));
         let told = lock(&self.waiter.heard).what.take();

@@ -169,19 +169,23 @@ impl Kept {
     }
 
     /// The same, whose first life is of this length: when that is renewed goes by it.
-    pub(crate) fn at_first(self, term: Ttl) -> Self {
-        self.life().term = term;
+    pub(crate) fn at_first(mut self, term: Ttl) -> Self {
+        self.own_life().term = term;
         self
     }
 
     /// The same, held for so long at most.
     pub(crate) fn at_most(mut self, max_hold: Option<Duration>) -> Self {
-        self.until = max_hold.map(|most| self.since.after(most));
-        let until = self.until;
-        let mut life = self.life();
+        let until = max_hold.map(|most| self.since.after(most));
+        self.until = until;
+        let life = self.own_life();
         life.deadline = earlier(life.deadline, until);
-        drop(life);
         self
+    }
+
+    /// Its life, while nobody else knows of it.
+    fn own_life(&mut self) -> &mut Life {
+        self.life.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn life(&self) -> MutexGuard<'_, Life> {
@@ -193,6 +197,12 @@ impl Kept {
     /// is planned goes by this.
     pub(crate) fn term(&self) -> Ttl {
         self.life().shortest()
+    }
+
+    /// The same, and when it ends unless it is renewed.
+    pub(crate) fn term_and_deadline(&self) -> (Ttl, Option<Moment>) {
+        let life = self.life();
+        (life.shortest(), life.deadline)
     }
 
     /// How long the store may hold it from now on, whatever was lost on the way; `None` is for ever.
@@ -225,9 +235,9 @@ impl Kept {
         self.life().deadline
     }
 
-    /// Whether a renewal could make it live longer.
-    pub(crate) fn may_live_longer(&self) -> bool {
-        self.until.is_none_or(|until| self.deadline().is_none_or(|deadline| deadline < until))
+    /// Whether a renewal could make it live longer than until then.
+    pub(crate) fn may_live_longer(&self, deadline: Option<Moment>) -> bool {
+        self.until.is_none_or(|until| deadline.is_none_or(|deadline| deadline < until))
     }
 
     /// A renewal that was sent at `sent` has been confirmed. Answers whether it counts: it does not if another
@@ -290,9 +300,17 @@ impl Kept {
 
     /// How the lease ended, if it has. Looks at the clock itself: true at once after a suspend.
     pub(crate) fn loss(&self) -> Option<Loss> {
-        if self.deadline().is_some_and(|end| Moment::now() >= end) {
-            self.lose(Loss::Expired);
+        self.loss_by(Moment::now())
+    }
+
+    /// The same, where it is known what the time is.
+    pub(crate) fn loss_by(&self, now: Moment) -> Option<Loss> {
+        let life = self.life();
+        if life.loss.is_some() || life.deadline.is_none_or(|end| now < end) {
+            return life.loss.clone();
         }
+        drop(life);
+        self.lose(Loss::Expired);
         self.told_loss()
     }
 

@@ -277,11 +277,12 @@ impl Lease {
     /// # }
     /// ```
     pub async fn release(self) -> Result<()> {
-        if let Some(loss) = self.kept.loss() {
+        let now = Moment::now();
+        if let Some(loss) = self.kept.loss_by(now) {
             // It is ended in the background, should the store take it for alive.
             return Err(self.lost_error(loss));
         }
-        match cohort::hand_on(self) {
+        match cohort::hand_on(self, now) {
             Some(lease) => lease.release_at_store().await,
             None => Ok(()),
         }
@@ -369,7 +370,7 @@ impl Drop for Lease {
         let (kept, keeper, store) = (Arc::clone(&self.kept), self.keeper.clone(), Arc::clone(&self.store));
         let mut lease = Lease::new(kept, keeper, store);
         lease.member = Some(member);
-        if let Some(mut lease) = cohort::hand_on(lease) {
+        if let Some(mut lease) = cohort::hand_on(lease, Moment::now()) {
             // It is a member of nothing any more, and its drop releases it.
             lease.member = None;
         }

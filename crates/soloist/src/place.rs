@@ -1,10 +1,12 @@
 //! A place in the line of a key: asks, waits, and leaves by itself when it is dropped.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+
+use futures_util::future::Either;
 
 use crate::clock::{Moment, Reading};
 use crate::error::{Error, Result};
@@ -47,6 +49,17 @@ enum Step {
     Late,
     Again,
 }
+
+/// What came of an answer.
+enum Came {
+    Served(Served),
+    /// To nothing, since it came too late to be a lease.
+    TooLate,
+    Again,
+}
+
+/// What few answers need and takes time, so in a box: there may be very many who wait without it.
+type Later<'a> = Pin<Box<dyn Future<Output = Result<Came>> + Send + 'a>>;
 
 /// A request on its way. Dropping it before it was served takes it back in the background: no key stays
 /// held and no place in line stays taken.
@@ -96,11 +109,11 @@ impl Place {
     ///
     /// Cancel safe: dropping the future keeps the place, and this may be called again; dropping the `Place`
     /// gives it up.
-    pub(crate) async fn served(&mut self, wait: Option<Duration>) -> Result<Served> {
+    pub(crate) fn served(&mut self, wait: Option<Duration>) -> impl Future<Output = Result<Served>> + Send {
         match wait {
-            None => self.ask_until_closed().await,
+            None => Either::Left(self.ask_until_closed()),
             // In a box, as much of what follows: there may be very many who wait without all of it.
-            Some(limit) => Box::pin(self.served_within(limit)).await,
+            Some(limit) => Either::Right(Box::pin(self.served_within(limit))),
         }
     }
 
@@ -161,17 +174,21 @@ impl Place {
 
     /// Asks, and waits if that is the answer.
     async fn answered(&mut self) -> Result<Reply> {
-        let reply = self.store.acquire(&self.request).await;
+        let asked = self.store.acquire(&self.request).await;
         // A no is an answer, too: then nothing is carried out later.
-        self.unanswered = matches!(reply, Err(Error::Unavailable { .. }));
-        let reply = reply?;
-        let Answer::Queued(queued) = &reply.answer else { return Ok(reply) };
-        if !self.in_line {
-            observe::waiting_in_line(&self.request, queued);
-        }
-        self.in_line = true;
-        self.request.stands_behind(queued);
-        self.store.wait(&self.request, reply).await
+        self.unanswered = matches!(asked, Err(Error::Unavailable { .. }));
+        // No answer is kept beside the wait: there may be very many who wait.
+        let waiting = {
+            let reply = asked?;
+            let Answer::Queued(queued) = &reply.answer else { return Ok(reply) };
+            if !self.in_line {
+                observe::waiting_in_line(&self.request, queued);
+            }
+            self.in_line = true;
+            self.request.stands_behind(queued);
+            self.store.wait(&self.request, reply)
+        };
+        waiting.await
     }
 
     async fn ask(&mut self) -> Result<Served> {
@@ -181,48 +198,71 @@ impl Place {
             // Before the first byte is sent: from here on a drop has something to take back.
             self.keeper.place(self.abandoned(true))?;
             (self.asked, self.unanswered) = (true, true);
-            let reply = match self.answered().await {
-                // A place in line, if there still is one, is kept meanwhile.
-                Err(Error::Guarded { left, .. }) if self.request.mode == Mode::Line => {
-                    observe::not_granted_yet(&self.request, self.store.name(), left);
-                    self.guarded = Some(Moment::now().after(left));
-                    Box::pin(tokio::time::sleep(left.max(SHORTEST_GUARD))).await;
-                    self.guarded = None;
-                    continue;
-                }
-                answered => answered?,
+            let answered = self.answered().await;
+            let later = match self.came_of(answered)? {
+                Either::Left(served) => return Ok(served),
+                Either::Right(later) => later,
             };
-            match self.step(reply)? {
-                Step::Served(served) => return Ok(served),
-                Step::Again => {}
-                Step::Late => {
-                    late += 1;
-                    Box::pin(self.give_back()).await?;
-                }
-                Step::Counts(lease) => {
-                    // Where it does not count, its end may come late, and must not be that of another lease.
-                    self.request.ticket = Ticket::mint();
-                    match Box::pin(replicas::counted(lease, self.replicas)).await? {
-                        Some(lease) => return Ok(Served::Lease(lease)),
-                        None => late += 1,
-                    }
-                }
+            match later.await? {
+                Came::Served(served) => return Ok(served),
+                Came::TooLate => late += 1,
+                Came::Again => {}
             }
         }
         let why = "its grants arrive later than their ttl; ask for a longer one".into();
         Err(Error::Unavailable { store: self.store.name().into(), why })
     }
 
+    /// What came of an answer, or what is to be done before that can be said.
+    fn came_of(&mut self, answered: Result<Reply>) -> Result<Either<Served, Later<'_>>> {
+        let step = match answered {
+            // A place in line, if there still is one, is kept meanwhile.
+            Err(Error::Guarded { left, .. }) if self.request.mode == Mode::Line => {
+                return Ok(Either::Right(Box::pin(self.guard_is_over(left))));
+            }
+            answered => self.step(answered?)?,
+        };
+        Ok(match step {
+            Step::Served(served) => Either::Left(served),
+            Step::Again => Either::Right(Box::pin(async { Ok(Came::Again) })),
+            Step::Late => Either::Right(Box::pin(self.give_back())),
+            Step::Counts(lease) => Either::Right(Box::pin(self.counted(lease))),
+        })
+    }
+
+    /// Waits until the store's boot guard may be over.
+    async fn guard_is_over(&mut self, left: Duration) -> Result<Came> {
+        observe::not_granted_yet(&self.request, self.store.name(), left);
+        self.guarded = Some(Moment::now().after(left));
+        tokio::time::sleep(left.max(SHORTEST_GUARD)).await;
+        self.guarded = None;
+        Ok(Came::Again)
+    }
+
+    /// Waits until enough replicas have the lease.
+    async fn counted(&mut self, lease: Lease) -> Result<Came> {
+        // Where it does not count, its end may come late, and must not be that of another lease.
+        self.request.ticket = Ticket::mint();
+        let counted = replicas::counted(lease, self.replicas).await?;
+        Ok(counted.map_or(Came::TooLate, |lease| Came::Served(Served::Lease(lease))))
+    }
+
     /// What an answer leads to.
     fn step(&mut self, reply: Reply) -> Result<Step> {
         Ok(match reply.answer {
-            // Asking again confirms it, or finds out that the line has passed this request over.
-            Answer::Granted(grant) if self.is_late_hand_over(&reply, &grant) => Step::Again,
-            Answer::Granted(grant) => match self.lease(&reply, &grant)? {
-                Some(lease) if self.replicas == 0 => Step::Served(Served::Lease(lease)),
-                Some(lease) => Step::Counts(lease),
-                None => Step::Late,
-            },
+            Answer::Granted(grant) => {
+                let now = Moment::now();
+                let began = reply.began_by(&grant, now);
+                // Asking again confirms it, or finds out that the line has passed this request over.
+                if self.is_late_hand_over(&grant, now.since(began)) {
+                    return Ok(Step::Again);
+                }
+                match self.lease(&grant, began, now)? {
+                    Some(lease) if self.replicas == 0 => Step::Served(Served::Lease(lease)),
+                    Some(lease) => Step::Counts(lease),
+                    None => Step::Late,
+                }
+            }
             Answer::Done(outcome) => {
                 self.settled();
                 Step::Served(Served::Done(outcome, reply.read))
@@ -246,15 +286,14 @@ impl Place {
 
     /// Whether so much of a hand-over's short ttl has passed on the way that the keeper's first renewal may
     /// come too late: on a starved machine, or over a slow line.
-    fn is_late_hand_over(&self, reply: &Reply, grant: &Grant) -> bool {
-        let passed = Moment::now().since(reply.began(grant));
+    fn is_late_hand_over(&self, grant: &Grant, passed: Duration) -> bool {
         grant.ttl != self.request.ttl && grant.ttl.duration().is_some_and(|ttl| passed > ttl / 3)
     }
 
-    /// The lease of a grant, unless its ttl has passed on the way: then it is no grant.
-    fn lease(&mut self, reply: &Reply, grant: &Grant) -> Result<Option<Lease>> {
-        let deadline = grant.ttl.duration().map(|ttl| reply.began(grant).after(ttl));
-        if deadline.is_some_and(|end| Moment::now() >= end) {
+    /// The lease of a grant that began then, unless its ttl has passed on the way: then it is no grant.
+    fn lease(&mut self, grant: &Grant, began: Moment, now: Moment) -> Result<Option<Lease>> {
+        let deadline = grant.ttl.duration().map(|ttl| began.after(ttl));
+        if deadline.is_some_and(|end| now >= end) {
             observe::granted_too_late(&self.request, grant);
             return Ok(None);
         }
@@ -273,11 +312,11 @@ impl Place {
     }
 
     /// Gives a late grant back and begins anew, as another request.
-    async fn give_back(&mut self) -> Result<()> {
+    async fn give_back(&mut self) -> Result<Came> {
         self.store.leave(&self.request.key, self.request.ticket).await?;
         self.settled();
         self.request.ticket = Ticket::mint();
-        Ok(())
+        Ok(Came::TooLate)
     }
 
     fn abandoned(&self, unanswered: bool) -> Abandoned {

@@ -32,8 +32,8 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Outcome<()> {
 
 fn measure(bench: &Bench, placed: Placed, waiters: usize) -> Outcome<Vec<Row>> {
     let url = bench.server.url();
-    let (mut p50, mut rate, mut their_p50, mut their_rate) =
-        (Series::default(), Series::default(), Series::default(), Series::default());
+    let (mut p50, mut rate) = (Series::default(), Series::default());
+    let mut theirs = Ok((Series::default(), Series::default()));
     let (mut hop, mut baton) = (Series::default(), Series::default());
     for round in 0..bench.rounds() {
         let key = |kind: &str| format!("{kind}:{placed}:{waiters}:{round}");
@@ -42,18 +42,31 @@ fn measure(bench: &Bench, placed: Placed, waiters: usize) -> Outcome<Vec<Row>> {
         hop.push(bare_hop(bench, &url)?);
         place_baton(bench, &key("baton"))?;
         baton.push(among(bench, "baton", &url, &key("baton"), PROCESSES, each)?.rate);
-        let theirs = among(bench, "rival", &url, &key("rival"), PROCESSES, each)?;
         p50.push(ours.p50);
         rate.push(ours.rate);
-        their_p50.push(theirs.p50);
-        their_rate.push(theirs.rate);
+        // A rival that gives up is not asked again, and takes nothing from what the others show.
+        if let Ok((their_p50, their_rate)) = &mut theirs {
+            match among(bench, "rival", &url, &key("rival"), PROCESSES, each) {
+                Ok(HandOvers { rate, p50 }) => {
+                    their_p50.push(p50);
+                    their_rate.push(rate);
+                }
+                Err(why) => theirs = Err(format!("round {}: {why}", round + 1)),
+            }
+        }
     }
+    let (their_p50, their_rate) = match theirs {
+        Ok((p50, rate)) => (Ok(p50), Ok(rate)),
+        Err(why) => (Err(why.clone()), Err(why)),
+    };
     let title = format!("{waiters} waiters in {PROCESSES} processes, {placed}");
-    let time =
-        Row::new(format!("hand-over p50 / PUBLISH hop, {title}"), "us", p50).floor(hop).rival(their_p50);
+    let time = Row::new(format!("hand-over p50 / PUBLISH hop, {title}"), "us", p50)
+        .floor(hop)
+        .rival_or_why(their_p50);
     let time = if placed == Placed::Together { time.goal(Of::Floor, Bound::AtMost(1.5)) } else { time };
-    let rate =
-        Row::new(format!("hand-overs / BLPOP baton, {title}"), "1/s", rate).floor(baton).rival(their_rate);
+    let rate = Row::new(format!("hand-overs / BLPOP baton, {title}"), "1/s", rate)
+        .floor(baton)
+        .rival_or_why(their_rate);
     Ok(vec![time, rate.goal(Of::Floor, Bound::AtLeast(0.9))])
 }
 

@@ -128,9 +128,15 @@ fn third(ttl: Ttl) -> Option<Duration> {
 /// before the end. Leases that were taken at once would be due at once: each is due a little earlier than that,
 /// by an eighth at most, and always by the same.
 pub(super) fn pause(kept: &Kept) -> Option<Duration> {
-    let third = third(kept.term())?;
+    pause_of(kept, kept.term_and_deadline())
+}
+
+/// The same, where its term and its end are known.
+pub(super) fn pause_of(kept: &Kept, (term, deadline): (Ttl, Option<Moment>)) -> Option<Duration> {
+    let third = third(term)?;
     let share = kept.ticket.as_u128() as u16;
-    kept.may_live_longer().then(|| third - (third / 8).mul_f64(f64::from(share) / f64::from(u16::MAX)))
+    kept.may_live_longer(deadline)
+        .then(|| third - (third / 8).mul_f64(f64::from(share) / f64::from(u16::MAX)))
 }
 
 /// How long after a question that failed the next is asked.

@@ -2,7 +2,6 @@
 //! themselves; the keeper is woken only when that is due before it looks again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +13,8 @@ use super::renewals::{Asking, Due, Renewals};
 use crate::clock::Moment;
 use crate::error::{Error, Loss, Result};
 use crate::kept::{Kept, SUSPEND_CHECK};
-use crate::name::{FencingToken, Ticket};
+use crate::name::{FencingToken, Key, Ticket};
+use crate::protocol::Ttl;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard, Notify};
 
@@ -56,11 +56,13 @@ struct Page {
     dead: bool,
 }
 
+/// Small, for there may be very many who wait.
 #[derive(Debug)]
 struct Place {
-    request: Abandoned,
+    key: Key,
+    ttl: Ttl,
     /// A loss that was told before its grant: the message can overtake it.
-    lost: Option<(FencingToken, Loss)>,
+    lost: Option<Box<(FencingToken, Loss)>>,
 }
 
 /// What the keeper finds to do.
@@ -104,7 +106,8 @@ impl Book {
         if self.is_closed() {
             return Err(Error::Closed);
         }
-        page.places.entry(request.ticket).or_insert(Place { request, lost: None });
+        let Abandoned { key, ticket, ttl, .. } = request;
+        page.places.entry(ticket).or_insert(Place { key, ttl, lost: None });
         Ok(())
     }
 
@@ -115,20 +118,20 @@ impl Book {
 
     /// Keeps a lease that was granted.
     pub(super) fn hold(&self, kept: &Arc<Kept>) -> Result<()> {
-        let now = Moment::now();
         let mut page = self.page();
         if self.is_closed() {
             return Err(Error::Closed);
         }
         let place = page.places.remove(&kept.ticket);
         // Invariant: a message about an earlier grant of the same request never ends a later one.
-        let lost = place.and_then(|place| place.lost).filter(|(token, _)| *token == kept.token);
-        if let Some((_, loss)) = lost {
+        let lost = place.and_then(|place| place.lost).filter(|lost| lost.0 == kept.token);
+        if let Some(lost) = lost {
             drop(page);
-            kept.lose(loss);
+            kept.lose(lost.1);
             return Ok(());
         }
-        let time = page.renewals.add(Arc::clone(kept), now);
+        // By when it was granted: a little earlier than now, if at all.
+        let time = page.renewals.add(Arc::clone(kept), kept.since);
         page.busy = true;
         self.wake_by(page, time);
         Ok(())
@@ -164,7 +167,7 @@ impl Book {
             _ => None,
         };
         if let Some(place) = page.places.get_mut(&ticket) {
-            place.lost = Some((token, loss.clone()));
+            place.lost = Some(Box::new((token, loss.clone())));
         }
         drop(page);
         if let Some(kept) = kept {
@@ -197,9 +200,8 @@ impl Book {
 
     /// Resolves when the client is closed. Cancel safe.
     pub(super) async fn closing(&self) {
-        let mut told = pin!(self.closing.notified());
-        // Before the look: what is told after it is not missed.
-        told.as_mut().enable();
+        // Made before the look: whatever is told to all after that wakes it.
+        let told = self.closing.notified();
         if !self.is_closed() {
             told.await;
         }
@@ -218,8 +220,8 @@ impl Book {
         held.iter().for_each(|kept| kept.lose(Loss::Released));
         let mut page = self.page();
         held.into_iter().for_each(|kept| page.ask(Chore::End(kept)));
-        for place in places.into_values() {
-            page.ask(Chore::Leave(place.request));
+        for (ticket, Place { key, ttl, .. }) in places {
+            page.ask(Chore::Leave(Abandoned { key, ticket, ttl, unanswered: true }));
         }
         self.wake(page);
     }
@@ -346,8 +348,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::name::{Holder, Key};
-    use crate::protocol::Ttl;
+    use crate::name::Holder;
 
     fn request(ticket: u128) -> Abandoned {
         let (key, ticket) = (Key::new("k").unwrap(), Ticket::from_u128(ticket));

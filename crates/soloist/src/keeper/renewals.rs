@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::batch::{Batch, Fate, LARGEST, pause};
+use super::batch::{Batch, Fate, LARGEST, pause, pause_of};
 use crate::clock::Moment;
 use crate::error::Loss;
 use crate::kept::Kept;
 use crate::name::Ticket;
+use crate::protocol::Ttl;
 
 /// How many leases are looked at in one go: whoever locks meanwhile waits for it.
 const LOOKS: usize = 1000;
@@ -62,15 +63,19 @@ impl Renewals {
 
     /// Keeps a lease from now on. Answers when it is to be looked at.
     pub(super) fn add(&mut self, kept: Arc<Kept>, now: Moment) -> Option<Moment> {
-        let due = first_due(&kept, now);
-        let ticket = kept.ticket;
-        self.remove(ticket);
-        if kept.group != 0 {
-            self.groups.entry(kept.group).or_default().insert(ticket);
+        let (term, deadline) = kept.term_and_deadline();
+        let due = first_due(&kept, (term, deadline), now);
+        let (ticket, group) = (kept.ticket, kept.group);
+        let time = due.into_iter().chain(deadline).min();
+        let entry = Entry { kept, due, asking: None, time, ready: None, together: LARGEST };
+        if let Some(before) = self.leases.insert(ticket, entry) {
+            self.put_out(ticket, &before);
         }
-        let entry = Entry { kept, due, asking: None, time: None, ready: None, together: LARGEST };
-        self.leases.insert(ticket, entry);
-        self.plan(ticket)
+        if group != 0 {
+            self.groups.entry(group).or_default().insert(ticket);
+        }
+        self.times.extend(time.map(|time| (time, ticket)));
+        time
     }
 
     /// Plans a lease anew whose ttl was changed by its owner, who asks the store for it right now: if he is not
@@ -85,15 +90,25 @@ impl Renewals {
     }
 
     pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Arc<Kept>> {
-        self.take_out(ticket);
-        let kept = self.leases.remove(&ticket)?.kept;
-        if let Some(group) = self.groups.get_mut(&kept.group) {
+        let entry = self.leases.remove(&ticket)?;
+        self.put_out(ticket, &entry);
+        Some(entry.kept)
+    }
+
+    /// One that is not kept any more stands in no order.
+    fn put_out(&mut self, ticket: Ticket, entry: &Entry) {
+        if let Some(time) = entry.time {
+            self.times.remove(&(time, ticket));
+        }
+        if let Some(end) = entry.ready {
+            self.ready.remove(&(end, ticket));
+        }
+        if let Some(group) = self.groups.get_mut(&entry.kept.group) {
             group.remove(&ticket);
             if group.is_empty() {
-                self.groups.remove(&kept.group);
+                self.groups.remove(&entry.kept.group);
             }
         }
-        Some(kept)
     }
 
     pub(super) fn get(&self, ticket: Ticket) -> Option<&Arc<Kept>> {
@@ -318,10 +333,10 @@ fn is_over(kept: &Kept) -> bool {
 }
 
 /// When a lease is renewed first: as far from its end as later on, however late its grant was heard.
-fn first_due(kept: &Kept, now: Moment) -> Option<Moment> {
-    let pause = pause(kept)?;
-    let ttl = kept.term().duration()?;
-    let left = kept.deadline().map_or(ttl, |end| end.since(now));
+fn first_due(kept: &Kept, (term, deadline): (Ttl, Option<Moment>), now: Moment) -> Option<Moment> {
+    let pause = pause_of(kept, (term, deadline))?;
+    let ttl = term.duration()?;
+    let left = deadline.map_or(ttl, |end| end.since(now));
     Some(now.after(left.saturating_sub(ttl - pause).min(pause)))
 }
 
@@ -332,7 +347,7 @@ mod tests {
     use super::*;
     use crate::error::{Error, Result};
     use crate::name::{FencingToken, Holder, Key};
-    use crate::protocol::{Renewed, Ttl};
+    use crate::protocol::Renewed;
 
     const TTL: Duration = Duration::from_secs(30);
 

@@ -1,6 +1,7 @@
 //! Where a store's wake-ups find the task that waits for them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, PoisonError};
 
 use tokio::sync::broadcast;
@@ -122,6 +123,22 @@ impl Hub {
         let mut state = lock(&self.state);
         let slot = || Arc::new(Slot::new(key));
         (!state.closed).then(|| Arc::clone(state.slots.entry(ticket).or_insert_with(slot)))
+    }
+
+    /// Listens for a ticket, and answers where it may stand in line already: `None` if it was not listened for. An
+    /// outer `None` after [`Hub::close`].
+    pub(super) fn listen_on(&self, ticket: Ticket, key: &Key) -> Option<Option<LastPlace>> {
+        let mut state = lock(&self.state);
+        if state.closed {
+            return None;
+        }
+        Some(match state.slots.entry(ticket) {
+            Entry::Occupied(slot) => Some(slot.get().last_place()),
+            Entry::Vacant(free) => {
+                free.insert(Arc::new(Slot::new(key)));
+                None
+            }
+        })
     }
 
     /// Where a ticket may stand in line already: `None` if it is not listened for.

@@ -60,7 +60,12 @@ impl Reply {
     /// When a grant's ttl began, on the safe side, on the client's clock. A grant that came by message is
     /// dated by the last reading of both clocks, and never later than its arrival.
     pub fn began(&self, grant: &Grant) -> Moment {
-        self.read.no_earlier_than(grant.from).min(Moment::now())
+        self.began_by(grant, Moment::now())
+    }
+
+    /// The same, where it is known what the time is.
+    pub(crate) fn began_by(&self, grant: &Grant, now: Moment) -> Moment {
+        self.read.no_earlier_than(grant.from).min(now)
     }
 }
 

@@ -50,48 +50,55 @@ impl InLine {
 }
 
 /// Waits for `request`, which stands in line with this answer. Cancel safe: nothing is lost by dropping it.
-pub(super) async fn wait<S: Store + ?Sized>(
-    store: &S,
-    hub: &Hub,
-    request: &Request,
+///
+/// The answer is taken in at once, and no room is kept for it: there may be very many who wait.
+pub(super) fn wait<'a, S: Store + ?Sized>(
+    store: &'a S,
+    hub: &'a Hub,
+    request: &'a Request,
     standing: Reply,
-) -> Result<Reply> {
+) -> impl Future<Output = Result<Reply>> + Send + 'a {
     let (mut seen, mut line) = (request.seen, InLine::of(standing, request.want));
-    loop {
-        let slot = hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
-        let InLine { pause, current, read } = match line {
-            Ok(line) => line,
-            Err(served) => {
-                hub.forget(request.ticket);
-                return Ok(*served);
-            }
-        };
-        seen = seen.or(Some(current));
-        // What was told counts before the time that has passed meanwhile.
-        let wake = tokio::select! {
-            biased;
-            wake = slot.told() => wake,
-            () = tokio::time::sleep(pause) => Wake::Look,
-        };
-        // What was told before the answer that put the request in line is over: asking again finds out. Tokens
-        // tell which came first, whatever the store's clock does.
-        line = match wake {
-            Wake::Granted(grant) if grant.token > current => {
-                Err(Box::new(Reply { answer: Answer::Granted(grant), read }))
-            }
-            Wake::Done(outcome) if outcome.token >= current => {
-                Err(Box::new(Reply { answer: Answer::Done(outcome), read }))
-            }
-            // A place in line was lost to a takeover or a dead server: asking again finds out.
-            Wake::Granted(_) | Wake::Done(_) | Wake::Look | Wake::Lost(..) => {
+    async move {
+        loop {
+            let slot = hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
+            let InLine { pause, current, read } = match line {
+                Ok(line) => line,
+                Err(served) => {
+                    hub.forget(request.ticket);
+                    return Ok(*served);
+                }
+            };
+            seen = seen.or(Some(current));
+            // What was told counts before the time that has passed meanwhile.
+            let wake = tokio::select! {
+                biased;
+                wake = slot.told() => wake,
+                () = tokio::time::sleep(pause) => Wake::Look,
+            };
+            line = match serves(wake, current, read) {
+                Some(reply) => Err(reply),
                 // In a box, as few look at any one time.
-                match Box::pin(look(store, &slot, request, seen)).await? {
+                None => match Box::pin(look(store, &slot, request, seen)).await? {
                     Some(reply) => InLine::of(reply, request.want),
                     None => Ok(InLine { pause, current, read }),
-                }
-            }
-        };
+                },
+            };
+        }
     }
+}
+
+/// What was told, if that serves a request which waits behind this lease.
+fn serves(wake: Wake, current: FencingToken, read: Reading) -> Option<Box<Reply>> {
+    // What was told before the answer that put the request in line is over: asking again finds out. Tokens
+    // tell which came first, whatever the store's clock does.
+    let answer = match wake {
+        Wake::Granted(grant) if grant.token > current => Answer::Granted(grant),
+        Wake::Done(outcome) if outcome.token >= current => Answer::Done(outcome),
+        // A place in line was lost to a takeover or a dead server: asking again finds out.
+        Wake::Granted(_) | Wake::Done(_) | Wake::Look | Wake::Lost(..) => return None,
+    };
+    Some(Box::new(Reply { answer, read }))
 }
 
 /// Asks again for a request that stands in line; `None` if the store is away.

@@ -188,6 +188,18 @@ async fn matrix(ground: &Ground, halfway: bool, rounds: usize) {
         drop(client.lock("warm").await.unwrap());
         client.flush().await;
     }
+    // On this machine whoever waits behind another session watches it from then on, in a task.
+    for (holds, waits) in [(&world.a, &world.b), (&world.b, &world.a)] {
+        let held = holds.lock("warm").await.unwrap();
+        let hands_over = async {
+            while holds.inspect("warm").await.unwrap().waiting == 0 {
+                tokio::task::yield_now().await;
+            }
+            held.release().await.unwrap();
+        };
+        let (waited, ()) = tokio::join!(async { waits.lock("warm").await }, hands_over);
+        waited.unwrap().release().await.unwrap();
+    }
     let mut events = world.plain.events().await.unwrap();
     let expired: Arc<Mutex<HashSet<String>>> = Arc::default();
     let heard = Arc::clone(&expired);

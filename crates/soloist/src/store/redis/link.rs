@@ -131,13 +131,17 @@ impl Link {
         if let Some(verbs) = &self.beside {
             self.keeper.get_or_init(|| tokio::spawn(keep_up_beside(self.seat.clone(), verbs.clone())));
         }
+        let mut sent = began;
         loop {
             let (generation, connection) = match self.seat.now() {
                 Some(up) => up,
                 // In a box, as all that only an outage needs: there may be very many who ask.
-                None => Box::pin(self.seat.up(Instant::now() + give_up.since(Moment::now()))).await?,
+                None => {
+                    let up = Box::pin(self.seat.up(Instant::now() + give_up.since(Moment::now()))).await?;
+                    sent = Moment::now();
+                    up
+                }
             };
-            let sent = Moment::now();
             let until = if in_time { self.clock.at(sent.after(limit)) } else { None };
             let one = Try { again: unsure.is_some(), until };
             // No answer in time, or a lost connection: unknown. Asking again with the same ticket is the
@@ -188,6 +192,7 @@ impl Link {
                 return Err(error);
             }
             Box::pin(backoff.pause()).await;
+            sent = Moment::now();
         }
     }
 

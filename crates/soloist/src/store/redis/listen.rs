@@ -146,6 +146,11 @@ impl Listener {
         Ok(Listener { up: is_up, seat, hub, wishes, complete, task: tokio::spawn(ear.listen(node, pubsub)) })
     }
 
+    /// Whether wake-ups are heard now where the verbs go.
+    pub(super) fn is_heard(&self) -> bool {
+        self.up.borrow().is_some_and(|here| self.seat.is_at(here))
+    }
+
     /// Waits, but not longer than this, until wake-ups are heard at the node that the verbs go to: who joins the
     /// line unheard is passed over.
     pub(super) async fn hears(&self, limit: Duration) {

@@ -34,6 +34,7 @@ mod watched;
 mod way;
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -177,10 +178,10 @@ impl Store for RedisStore {
     }
 
     async fn acquire(&self, request: &Request) -> Result<Reply> {
-        let place = self.hub.place(request.ticket);
-        if request.mode == Mode::Line {
-            self.hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
-        }
+        let place = match request.mode {
+            Mode::Line => self.hub.listen_on(request.ticket, &request.key).ok_or(Error::Closed)?,
+            Mode::Try | Mode::Force => self.hub.place(request.ticket),
+        };
         let shard = self.shard(&request.key);
         // Of a cluster, a shard is heard when the first request is for it: a holder is told of a loss, too.
         if request.mode == Mode::Line || self.way.is_cluster() {
@@ -194,12 +195,12 @@ impl Store for RedisStore {
                 Want::Lock => three(cmd.arg(3), &names),
                 Want::Flight => four(cmd.arg(4), &names),
             }
-            cmd.arg(&whose).arg(&rest);
+            cmd.arg(&whose[..]).arg(&rest);
             match pack::short(request).filter(|_| place.is_none()) {
                 Some(life) => cmd.arg(life),
                 None => cmd.arg(""),
             };
-            cmd.arg(pack::wish(request, place));
+            cmd.arg(&pack::wish(request, place)[..]);
         };
         let mut answered = self.way.call_in_time(shard, &self.scripts.acquire, &build).await?;
         if let Some(left) = answer::guarded(&answered.value) {
@@ -217,8 +218,18 @@ impl Store for RedisStore {
         Ok(Reply::new(answer, sent, now))
     }
 
-    async fn wait(&self, request: &Request, standing: Reply) -> Result<Reply> {
-        waiting::wait(self, &self.hub, request, standing).await
+    // As `async fn` it would keep the answer for as long as anybody waits.
+    fn wait<'store, 'request, 'both>(
+        &'store self,
+        request: &'request Request,
+        standing: Reply,
+    ) -> Pin<Box<dyn Future<Output = Result<Reply>> + Send + 'both>>
+    where
+        'store: 'both,
+        'request: 'both,
+        Self: 'both,
+    {
+        Box::pin(waiting::wait(self, &self.hub, request, standing))
     }
 
     async fn leave(&self, key: &Key, ticket: Ticket) -> Result<Left> {
@@ -239,7 +250,7 @@ impl Store for RedisStore {
         let build = |cmd: &mut Cmd, again: bool| {
             let (whose, which) = pack::meant(who, self.session, again);
             three(cmd.arg(3), &names);
-            cmd.arg(whose).arg(which);
+            cmd.arg(&whose[..]).arg(&which[..]);
         };
         let verb = &self.scripts.release;
         let Answered { value, unsure, .. } = match who {

@@ -1,5 +1,7 @@
 //! What is stored and sent, byte by byte; `lua/parts/key.lua` says how it is laid out.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::keys::KeyNames;
@@ -57,7 +59,7 @@ pub(super) fn short(request: &Request) -> Option<u64> {
 
 /// What scripts need of a request for a key when it is not simply granted: mode, ttl, the longest line to join, where it may
 /// stand there already (`None`: it never did), and the leader whose result it waits for.
-pub(super) fn wish(request: &Request, place: Option<LastPlace>) -> Vec<u8> {
+pub(super) fn wish(request: &Request, place: Option<LastPlace>) -> [u8; 29] {
     let mode = match request.mode {
         Mode::Try => b'T',
         Mode::Line => b'L',
@@ -70,9 +72,10 @@ pub(super) fn wish(request: &Request, place: Option<LastPlace>) -> Vec<u8> {
         Some(LastPlace::At(place)) => bounded(place),
     };
     let seen = request.seen.map_or(0, |token| bounded(token.0).saturating_add(1));
-    let mut out = vec![mode];
-    for number in [ttl_number(request.ttl), most, place, seen] {
-        out.extend_from_slice(&number.to_be_bytes()[1..]);
+    let mut out = [mode; 29];
+    let numbers = [ttl_number(request.ttl), most, place, seen];
+    for (place, number) in out[1..].chunks_exact_mut(7).zip(numbers) {
+        place.copy_from_slice(&number.to_be_bytes()[1..]);
     }
     out
 }
@@ -90,8 +93,11 @@ pub(super) fn address(session: Session) -> [u8; 8] {
 }
 
 /// A ticket and where it hears.
-pub(super) fn whose(ticket: Ticket, session: Session) -> Vec<u8> {
-    [&ticket.as_u128().to_be_bytes()[..], &address(session)].concat()
+pub(super) fn whose(ticket: Ticket, session: Session) -> [u8; 24] {
+    let mut whose = [0; 24];
+    whose[..16].copy_from_slice(&ticket.as_u128().to_be_bytes());
+    whose[16..].copy_from_slice(&address(session));
+    whose
 }
 
 /// Where a request stands in line, as scripts read it: -1 is somewhere.
@@ -144,14 +150,13 @@ pub(super) fn rest(request: &Request) -> Vec<u8> {
 
 /// Whose lease a release is about, and who asks; and which lease is meant. `again`: it may have been carried out
 /// before, and only a ticket names one lease.
-pub(super) fn meant(who: &Who, session: Session, again: bool) -> (Vec<u8>, Vec<u8>) {
+pub(super) fn meant(who: &Who, session: Session, again: bool) -> ([u8; 24], Cow<'static, [u8]>) {
+    let nobodys = || whose(Ticket::from_u128(0), session);
     match who {
-        Who::Ticket(ticket) => (whose(*ticket, session), b"T".to_vec()),
-        _ if again => (whose(Ticket::from_u128(0), session), Vec::new()),
-        Who::Holder(holder) => {
-            (whose(Ticket::from_u128(0), session), [b"H", holder.as_str().as_bytes()].concat())
-        }
-        Who::Any => (whose(Ticket::from_u128(0), session), b"A".to_vec()),
+        Who::Ticket(ticket) => (whose(*ticket, session), Cow::Borrowed(b"T")),
+        _ if again => (nobodys(), Cow::Borrowed(b"")),
+        Who::Holder(holder) => (nobodys(), [b"H", holder.as_str().as_bytes()].concat().into()),
+        Who::Any => (nobodys(), Cow::Borrowed(b"A")),
     }
 }
 

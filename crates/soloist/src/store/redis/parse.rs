@@ -54,13 +54,13 @@ fn number(number: u64) -> Vec<u8> {
 /// A request as it stands in line.
 fn waiter(request: &Request, session: Session) -> Vec<u8> {
     let ttl = number(pack::ttl_number(request.ttl));
-    [ttl, pack::whose(request.ticket, session), pack::rest(request)].concat()
+    [&ttl[..], &pack::whose(request.ticket, session), &pack::rest(request)].concat()
 }
 
 /// A request once it holds the key.
 fn lease(request: &Request, session: Session, deadline: u64) -> Vec<u8> {
     let (whose, rest) = (pack::whose(request.ticket, session), pack::rest(request));
-    [number(deadline), whose, number(7), number(8), rest].concat()
+    [&number(deadline)[..], &whose, &number(7), &number(8), &rest].concat()
 }
 
 fn result() -> Vec<u8> {

@@ -389,7 +389,7 @@ impl<S> Drop for Carrier<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::sync::mpsc;
 
     use tokio::io::{AsyncWriteExt, DuplexStream, ReadBuf, duplex};
@@ -582,9 +582,86 @@ mod tests {
         assert!(writes <= 12, "{writes} writes for ten rounds of 64 requests");
     }
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    /// A stream that takes something only while its gate is open.
+    struct Gated(DuplexStream, Arc<Gate>);
+
+    #[derive(Default)]
+    struct Gate {
+        open: AtomicBool,
+        kept_out: Mutex<Option<Waker>>,
+        writes: AtomicUsize,
+    }
+
+    impl Gate {
+        fn open(&self) {
+            self.open.store(true, Ordering::SeqCst);
+            let kept_out = self.kept_out.lock().unwrap().take();
+            kept_out.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    impl AsyncWrite for Gated {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            // Before the look, so that whoever opens it afterwards finds this.
+            *self.1.kept_out.lock().unwrap() = Some(cx.waker().clone());
+            if !self.1.open.load(Ordering::SeqCst) {
+                return Poll::Pending;
+            }
+            self.1.writes.fetch_add(1, Ordering::SeqCst);
+            Pin::new(&mut self.0).poll_write(cx, buf)
+        }
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    impl AsyncRead for Gated {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(cx, buf)
+        }
+    }
+
+    /// Which thread is run when decides nothing here: the stream takes nothing until all 64 have put their request
+    /// down, and what is ready then goes out as what was taken before and what was not.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn what_is_ready_goes_out_in_few_writes_from_many_threads() {
-        let writes = writes().await;
-        assert!(writes <= 320, "{writes} writes for 640 requests");
+        const TASKS: usize = 64;
+        const ROUNDS: usize = 10;
+        let ((here, mut server), gate) = (duplex(1 << 16), Arc::<Gate>::default());
+        let pipeline = Pipeline::over(Gated(here, Arc::clone(&gate)));
+        let (closes, asked) = (Arc::clone(&gate), Arc::new(AtomicUsize::new(0)));
+        let answering = tokio::spawn(async move {
+            for _ in 0..ROUNDS {
+                requests(&mut server, TASKS).await;
+                closes.open.store(false, Ordering::SeqCst);
+                server.write_all(&b":1\r\n".repeat(TASKS)).await.unwrap();
+            }
+        });
+        let mut all = JoinSet::new();
+        for task in 0..TASKS {
+            let (pipeline, gate, asked) = (pipeline.clone(), Arc::clone(&gate), Arc::clone(&asked));
+            all.spawn(async move {
+                for _ in 0..ROUNDS {
+                    let answer = pipeline.ask(None, ping(10 + task % 10));
+                    if (asked.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(TASKS) {
+                        gate.open();
+                    }
+                    assert_eq!(told(answer).await.unwrap(), Value::Int(1));
+                }
+            });
+        }
+        while let Some(done) = all.join_next().await {
+            done.unwrap();
+        }
+        told(answering).await.unwrap();
+        let writes = gate.writes.load(Ordering::SeqCst);
+        assert!(writes <= 2 * ROUNDS, "{writes} writes for {ROUNDS} rounds of {TASKS} requests");
     }
 }

@@ -200,6 +200,11 @@ impl Seat {
         }
     }
 
+    /// Whether the node to hear at is this one now.
+    pub(super) fn is_at(&self, node: usize) -> bool {
+        self.at(&self.state.borrow()) == Some(node)
+    }
+
     /// Returns when the verbs go to another node than this.
     pub(super) async fn moved(&self, from: usize) {
         let mut states = self.state.subscribe();

@@ -23,6 +23,9 @@ use crate::protocol::Micros;
 use crate::store::{Results, Told};
 
 /// The way of the verbs.
+///
+/// Whatever goes to a cluster is in a box of its own: it is large, and whoever asks a single server, as most do, has no
+/// room kept for it in each of its futures.
 #[derive(Clone)]
 pub(super) enum Way {
     /// All keys are at one server.
@@ -88,7 +91,7 @@ impl Way {
             Way::One(link) => link.call_in_time(verb, build).await,
             Way::Cluster(routes) => {
                 let within = Self::within(&routes.cluster().options, 0, true);
-                routes.call(shard, What::Changes(verb, build), within).await
+                Box::pin(routes.call(shard, What::Changes(verb, build), within)).await
             }
         }
     }
@@ -105,7 +108,7 @@ impl Way {
             Way::One(link) => link.call_sized(verb, size, build).await,
             Way::Cluster(routes) => {
                 let within = Self::within(&routes.cluster().options, size, false);
-                routes.call(shard, What::Changes(verb, build), within).await
+                Box::pin(routes.call(shard, What::Changes(verb, build), within)).await
             }
         }
     }
@@ -116,7 +119,7 @@ impl Way {
             Way::One(link) => link.call(verb, build).await,
             Way::Cluster(routes) => {
                 let within = Self::within(&routes.cluster().options, 0, false);
-                routes.call(shard, What::Looks(verb, build), within).await
+                Box::pin(routes.call(shard, What::Looks(verb, build), within)).await
             }
         }
     }
@@ -127,7 +130,8 @@ impl Way {
             Way::One(link) => link.command(cmd).await,
             Way::Cluster(routes) => {
                 let within = Self::within(&routes.cluster().options, 0, false);
-                routes.call(shard, What::Plain(cmd), within).await.map(|answered| answered.value)
+                let answered = Box::pin(routes.call(shard, What::Plain(cmd), within)).await;
+                answered.map(|answered| answered.value)
             }
         }
     }
@@ -254,10 +258,13 @@ impl Ears {
     pub(super) async fn hears(&self, shard: u8, limit: Duration) -> Result<()> {
         match self {
             Ears::One(listener) => {
-                listener.hears(limit).await;
+                // Mostly it does; what waits is in a box, for there may be very many who ask.
+                if !listener.is_heard() {
+                    Box::pin(listener.hears(limit)).await;
+                }
                 Ok(())
             }
-            Ears::Cluster(hearing) => hearing.hears(shard, limit).await,
+            Ears::Cluster(hearing) => Box::pin(hearing.hears(shard, limit)).await,
         }
     }
 
