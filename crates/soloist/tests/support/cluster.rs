@@ -228,15 +228,16 @@ impl Cluster {
 
     /// Which node has a slot, as one of them says.
     pub async fn owner(&self, asked: usize, slot: u16) -> Option<usize> {
-        type Range = (i64, i64, (String, u16, String, redis::Value));
         let told: redis::Value = self.ask(asked, &["CLUSTER", "SLOTS"]).await.ok()?;
         let redis::Value::Array(ranges) = told else { return None };
         for range in ranges {
             let redis::Value::Array(mut parts) = range else { return None };
             parts.truncate(3);
-            let (from, to, (_, port, ..)): Range =
+            // Of a node there is more or less behind its port.
+            let (from, to, primary): (i64, i64, Vec<redis::Value>) =
                 redis::from_redis_value(redis::Value::Array(parts)).ok()?;
             if (from..=to).contains(&i64::from(slot)) {
+                let port: u16 = redis::from_redis_value(primary.into_iter().nth(1)?).ok()?;
                 return self.nodes.iter().position(|node| node.port() == port);
             }
         }

@@ -51,8 +51,11 @@ pub(in crate::store::redis) const HINT: &str =
     concat!("give the user its rights: ACL SETUSER name ", at_a_server!());
 
 /// The same in a cluster.
-pub(in crate::store::redis) const CLUSTER_HINT: &str =
-    concat!("give the user its rights, at every node: ACL SETUSER name ", in_a_cluster!());
+pub(in crate::store::redis) const CLUSTER_HINT: &str = concat!(
+    "give the user its rights, at every node (before 7.0 with +publish +subscribe +unsubscribe in place of +spublish \
+         +ssubscribe +sunsubscribe): ACL SETUSER name ",
+    in_a_cluster!()
+);
 
 /// What the rights are needed at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
