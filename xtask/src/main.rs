@@ -93,8 +93,9 @@ fn test() -> Result<(), Failure> {
         .run()?;
     // Examples are built too: what is shown must at least compile.
     Step::cargo("test").args(["--workspace", "--all-targets", "--no-run"]).run()?;
-    // Plain `cargo test`, whose closing lines others read; it runs the examples in the docs as well.
-    Step::cargo("test").args(["--workspace"]).run()
+    // Plain `cargo test`, whose closing lines others read; it runs the examples in the docs as well. All of it, whatever
+    // fails: who waits for so long wants to hear of every failure.
+    Step::cargo("test").args(["--workspace", "--no-fail-fast"]).run()
 }
 
 /// Chores run from the repository's root, wherever they were called.

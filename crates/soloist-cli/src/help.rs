@@ -4,11 +4,16 @@ pub(crate) const TOP: &str = "\
 Stores (--store URL, or the environment variable SOLOIST_STORE):
   local:              the processes of this machine, no server; the default
   local:/path         the same, in a folder of your own
-  redis://host:6379   one Redis or Valkey (rediss:// with TLS, redis+unix:///path)
+  redis://host:6379   one Redis or Valkey (rediss:// with TLS, or redis+unix:///path)
   redis://h1,h2,h3    a primary and its replicas: the primary is found, and followed
   redis-sentinel://s1,s2,s3/NAME
-                      the primary that Sentinels name
+                      the primary that Sentinels name (rediss-sentinel:// with TLS)
+  redis-cluster://h1,h2,h3
+                      a cluster, learned from any of its nodes (rediss-cluster:// with TLS)
+  quorum:URL,URL,URL  independent stores, of which a majority decides; locks only
   memory:             inside one process; for trying out only
+A password in the URL is seen by whoever lists processes: SOLOIST_PASSWORD has it instead, or
+SOLOIST_PASSWORD_FILE the file that has it.
 
 Exit codes:
   the command's own, and 128 + n if signal n ended it

@@ -1,6 +1,9 @@
 //! The fault kit does what it says: a fault that is not injected would be a test that cannot fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/request.rs"]
+mod request;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
@@ -8,29 +11,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use soloist::protocol::{Mode, Request, Ttl, Want};
+use soloist::protocol::{Request, Ttl};
 use soloist::store::memory::MemoryStore;
 use soloist::testing::{Fault, FaultyStore, FaultyWire, Injected, Rates, RedisServer, SecondProcess};
 use soloist::testing::{Verb, WireFault, simulate};
-use soloist::{Client, Error, Holder, Key, Store, Ticket, Told};
+use soloist::{Client, Error, Key, Store, Told};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
 fn request(key: &str) -> Request {
-    Request {
-        key: Key::new(key).unwrap(),
-        ticket: Ticket::mint(),
-        holder: Holder::new("somebody").unwrap(),
-        note: None,
-        want: Want::Lock,
-        mode: Mode::Line,
-        ttl: Ttl::new(Duration::from_secs(60)),
-        bound: false,
-        seen: None,
-        max_waiting: None,
-        tokens: 1,
-    }
+    request::lock(key, "somebody", Ttl::new(Duration::from_secs(60)))
 }
 
 /// A thousand requests under one seed: what became of each, what was counted, and how long it took.

@@ -3,17 +3,19 @@
 
 #[path = "support/redis_server.rs"]
 mod redis_server;
+#[path = "support/request.rs"]
+mod request;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis_server::RedisServer;
-use soloist::protocol::{Answer, Mode, Released, Request, Ttl, Want, Who};
+use soloist::protocol::{Answer, Released, Request, Ttl, Who};
 use soloist::store::local::LocalStore;
 use soloist::store::memory::MemoryStore;
 use soloist::store::redis::{RedisOptions, RedisStore};
-use soloist::{FencingToken, Holder, Key, Store, Ticket};
+use soloist::{FencingToken, Store};
 use tokio::sync::mpsc;
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -21,19 +23,7 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn lock(text: &str) -> Request {
-    Request {
-        key: Key::new(text).unwrap(),
-        ticket: Ticket::mint(),
-        holder: Holder::new("worker-7").unwrap(),
-        note: None,
-        want: Want::Lock,
-        mode: Mode::Line,
-        ttl: Ttl::new(Duration::from_secs(600)),
-        bound: false,
-        seen: None,
-        max_waiting: None,
-        tokens: 1,
-    }
+    request::lock(text, "worker-7", Ttl::new(Duration::from_secs(600)))
 }
 
 async fn hold(store: &Arc<dyn Store>, request: &Request) {

@@ -6,35 +6,25 @@
 
 #[path = "support/redis_server.rs"]
 mod redis_server;
+#[path = "support/request.rs"]
+mod request;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use redis_server::RedisServer;
-use soloist::protocol::{Answer, Mode, Request, Ttl, Want};
+use soloist::protocol::{Answer, Request, Ttl};
 use soloist::store::redis::{RedisOptions, RedisStore};
 use soloist::store::{EventStream, Notice, Told};
-use soloist::{Client, Holder, Key, Loss, Store, Ticket};
+use soloist::{Client, Key, Loss, Store};
 
 const SECS: fn(u64) -> Duration = Duration::from_secs;
 /// Longer than any message takes on a slow machine, shorter than the look and the renewal that would hide its loss.
 const BY_MESSAGE: Duration = Duration::from_secs(12);
 
 fn lock(text: &str, ttl: Duration) -> Request {
-    Request {
-        key: Key::new(text).unwrap(),
-        ticket: Ticket::mint(),
-        holder: Holder::new("somebody").unwrap(),
-        note: None,
-        want: Want::Lock,
-        mode: Mode::Line,
-        ttl: Ttl::new(ttl),
-        bound: false,
-        seen: None,
-        max_waiting: None,
-        tokens: 1,
-    }
+    request::lock(text, "somebody", Ttl::new(ttl))
 }
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {

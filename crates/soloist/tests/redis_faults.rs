@@ -3,6 +3,8 @@
 
 #[path = "support/redis_server.rs"]
 mod redis_server;
+#[path = "support/request.rs"]
+mod request;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,24 +19,12 @@ use soloist::protocol::{
 use soloist::store::redis::{RedisOptions, RedisStore};
 use soloist::store::{Notice, Reply, Told};
 use soloist::testing::{FaultyWire, WireFault};
-use soloist::{Error, Holder, Key, Store, Ticket};
+use soloist::{Error, Store, Ticket};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn ask(text: &str, mode: Mode, want: Want) -> Request {
-    Request {
-        key: Key::new(text).unwrap(),
-        ticket: Ticket::mint(),
-        holder: Holder::new("somebody").unwrap(),
-        note: None,
-        want,
-        mode,
-        ttl: Ttl::new(Duration::from_secs(60)),
-        bound: false,
-        seen: None,
-        max_waiting: None,
-        tokens: 1,
-    }
+    Request { want, mode, ..request::lock(text, "somebody", Ttl::new(Duration::from_secs(60))) }
 }
 
 fn lock(text: &str) -> Request {

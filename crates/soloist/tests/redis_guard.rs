@@ -22,18 +22,6 @@ async fn soon<T>(future: impl IntoFuture<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future).await.expect("this should have happened long ago")
 }
 
-async fn run<T: redis::FromRedisValue>(server: &RedisServer, words: &[&str]) -> T {
-    let mut cmd = redis::cmd(words[0]);
-    cmd.arg(&words[1..]).query_async(&mut server.admin().await).await.unwrap()
-}
-
-/// Has the guard believe that this run of the server has been up for ever, so that no test waits for its start.
-async fn seasoned(server: &RedisServer) {
-    let info: String = run(server, &["INFO", "server"]).await;
-    let id = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap();
-    let () = run(server, &["SET", "soloist:1:epoch", &format!("{} 1", id.trim())]).await;
-}
-
 async fn store(server: &RedisServer, guard: Option<Duration>) -> Arc<RedisStore> {
     let mut options = RedisOptions::default().give_up(LIMIT);
     options.boot_guard = guard;
@@ -87,7 +75,7 @@ impl Fault {
     async fn befall(self, server: &mut RedisServer) {
         match self {
             Fault::Flushed => {
-                let () = run(server, &["FLUSHALL"]).await;
+                let () = server.run(&["FLUSHALL"]).await;
             }
             _ => server.start_again(), // kill -9
         }
@@ -96,7 +84,7 @@ impl Fault {
 
 async fn second_grant(fault: Fault, guard: Option<Duration>, ttl: Duration) -> (Moment, Moment, Lease) {
     let mut server = RedisServer::start_with(fault.args());
-    seasoned(&server).await;
+    server.season().await;
     let (first, second) = (store(&server, guard).await, client(&server, guard).await);
     let believed = believer(&first, &ask("k", ttl)).await;
     fault.befall(&mut server).await;
@@ -130,7 +118,7 @@ async fn without_the_guard_there_are_two_holders() {
 #[tokio::test]
 async fn a_lease_that_lives_on_over_a_restart_is_honoured() {
     let mut server = RedisServer::start_with(Fault::Restarted.args());
-    seasoned(&server).await;
+    server.season().await;
     let (first, second) = (store(&server, Some(LONG)).await, client(&server, Some(LONG)).await);
     let request = ask("k", LONG);
     believer(&first, &request).await;
@@ -153,7 +141,7 @@ async fn a_lease_that_lives_on_over_a_restart_is_honoured() {
     soon(first.release(&request.key, &who)).await.unwrap();
     let forced = second.lock("k").force().await;
     assert!(matches!(forced, Err(Error::Guarded { .. })), "{forced:?}");
-    seasoned(&server).await;
+    server.season().await;
     drop(soon(second.lock("k")).await.unwrap());
     assert!(second.try_lock("other").await.unwrap().is_some(), "from then on nobody waits");
 }
@@ -161,14 +149,14 @@ async fn a_lease_that_lives_on_over_a_restart_is_honoured() {
 #[tokio::test]
 async fn a_line_that_outlived_its_server_is_not_handed_the_key() {
     let server = RedisServer::start();
-    seasoned(&server).await;
+    server.season().await;
     let (first, second) = (store(&server, Some(LONG)).await, store(&server, Some(LONG)).await);
     let (holds, waits) = (ask("k", LONG), ask("k", LONG));
     believer(&first, &holds).await;
     let standing = second.acquire(&waits).await.unwrap();
     assert!(matches!(standing.answer, Answer::Queued(_)), "{standing:?}");
     // As after a restart whose data has the line, too.
-    let _: u64 = run(&server, &["DEL", "soloist:1:epoch"]).await;
+    let _: u64 = server.run(&["DEL", "soloist:1:epoch"]).await;
     first.release(&holds.key, &Who::Ticket(holds.ticket)).await.unwrap();
     first.touch(&holds.key).await.unwrap();
     let info = first.inspect(&holds.key).await.unwrap();
@@ -177,7 +165,7 @@ async fn a_line_that_outlived_its_server_is_not_handed_the_key() {
     let asked = second.acquire(&waits).await;
     assert!(matches!(asked, Err(Error::Guarded { .. })), "{asked:?}");
     assert_eq!(first.inspect(&holds.key).await.unwrap().waiting, 1);
-    seasoned(&server).await;
+    server.season().await;
     let reply = second.acquire(&waits).await.unwrap();
     assert!(matches!(reply.answer, Answer::Granted(_)), "{reply:?}");
     let info = first.inspect(&holds.key).await.unwrap();
@@ -217,7 +205,7 @@ async fn a_server_that_was_never_met_is_waited_for_once() {
 #[tokio::test]
 async fn a_ttl_that_would_outlive_the_guard_is_refused() {
     let server = RedisServer::start();
-    seasoned(&server).await;
+    server.season().await;
     let longer = GUARD + Duration::from_millis(1);
     let too_long =
         |error: Error| assert!(matches!(error, Error::BadDuration { what: "ttl", .. }), "{error:?}");
@@ -244,10 +232,10 @@ async fn a_clock_that_is_set_back_does_not_end_the_guard() {
     let server = RedisServer::start();
     let guarded = client(&server, Some(GUARD)).await;
     // An epoch in the future is one of before the clock was set back.
-    seasoned(&server).await;
-    let epoch: String = run(&server, &["GET", "soloist:1:epoch"]).await;
+    server.season().await;
+    let epoch: String = server.run(&["GET", "soloist:1:epoch"]).await;
     let future = format!("{} 9000000000000000", epoch.split(' ').next().unwrap());
-    let () = run(&server, &["SET", "soloist:1:epoch", &future]).await;
+    let () = server.run(&["SET", "soloist:1:epoch", &future]).await;
     let Err(Error::Guarded { left, .. }) = guarded.try_lock("k").await else { panic!("granted") };
     assert!(left <= GUARD, "and it ends: {left:?}");
 }
@@ -255,20 +243,20 @@ async fn a_clock_that_is_set_back_does_not_end_the_guard() {
 #[tokio::test]
 async fn a_replica_that_is_promoted_is_another_server() {
     let mut primary = RedisServer::start_with(&["--repl-diskless-sync-delay", "0"]);
-    seasoned(&primary).await;
+    primary.season().await;
     let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &primary.port().to_string()]);
     let url = format!("{},127.0.0.1:{}?boot_guard=10m", primary.url(), replica.port());
     let guarded = Client::connect(&url).await.unwrap();
     drop(guarded.try_lock("k").await.unwrap().expect("nobody waits at the old one"));
     // It has all the data, the epoch too, and cannot know what it has not got.
     soon(async {
-        while run::<Option<String>>(&replica, &["GET", "soloist:1:epoch"]).await.is_none() {
+        while replica.run::<Option<String>>(&["GET", "soloist:1:epoch"]).await.is_none() {
             tokio::task::yield_now().await;
         }
     })
     .await;
     primary.kill();
-    let () = run(&replica, &["REPLICAOF", "NO", "ONE"]).await;
+    let () = replica.run(&["REPLICAOF", "NO", "ONE"]).await;
     let tried = soon(async {
         loop {
             match guarded.try_lock("other").await {

@@ -4,13 +4,15 @@
 
 #[path = "support/redis_server.rs"]
 mod redis_server;
+#[path = "support/request.rs"]
+mod request;
 
 use std::time::Duration;
 
 use redis_server::RedisServer;
 use soloist::protocol::{Answer, KeyInfo, Left, Mode, Released, Renewal, Renewed, Request, Ttl, Want, Who};
 use soloist::store::redis::{RedisOptions, RedisStore};
-use soloist::{Error, Holder, Key, Result, Store, Ticket};
+use soloist::{Error, Key, Result, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -19,19 +21,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
 fn lock(text: &str, holder: &str) -> Request {
-    Request {
-        key: Key::new(text).unwrap(),
-        ticket: Ticket::mint(),
-        holder: Holder::new(holder).unwrap(),
-        note: None,
-        want: Want::Lock,
-        mode: Mode::Line,
-        ttl: Ttl::new(Duration::from_secs(60)),
-        bound: false,
-        seen: None,
-        max_waiting: None,
-        tokens: 1,
-    }
+    request::lock(text, holder, Ttl::new(Duration::from_secs(60)))
 }
 
 fn mine(request: &Request) -> Who {

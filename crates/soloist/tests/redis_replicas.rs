@@ -280,6 +280,25 @@ async fn the_primary_may_be_away_for_a_moment() {
     soon(lease.release()).await.unwrap();
 }
 
+/// What is written before a primary has its first replica has no place in what is sent to it: `WAIT` counts
+/// whoever is connected, also one that is still loading.
+#[tokio::test]
+async fn a_replica_that_is_still_loading_does_not_count() {
+    let mut pair = Pair::start().await;
+    let client = pair.client("a", LONG).await;
+    // Its next load takes a second or more.
+    run::<()>(&pair.replica, &["CONFIG", "SET", "key-load-delay", "1000"]).await;
+    pair.primary.start_again();
+    let fill = "for n = 1, 1000 do redis.call('SET', 'n' .. n, n) end";
+    run::<()>(&pair.primary, &["EVAL", fill, "0"]).await;
+    let lease = soon(client.lock("k").replicas(1).into_future()).await.unwrap();
+    let info: String = run(&pair.primary, &["INFO", "replication"]).await;
+    let line = info.lines().find(|line| line.starts_with("slave0:")).expect("the replica");
+    assert!(line.contains("state=online") && !line.contains("offset=0,"), "it has confirmed nothing: {line}");
+    assert!(pair.copied("k").await);
+    soon(lease.release()).await.unwrap();
+}
+
 #[tokio::test]
 async fn other_stores_refuse_at_once() {
     let folder = tempfile::tempdir().unwrap();

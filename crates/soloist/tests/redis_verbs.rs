@@ -3,6 +3,8 @@
 
 #[path = "support/redis_server.rs"]
 mod redis_server;
+#[path = "support/request.rs"]
+mod request;
 
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use soloist::protocol::{
 };
 use soloist::store::redis::{RedisOptions, RedisStore};
 use soloist::store::{Notice, Reply, Told};
-use soloist::{Error, EventKind, FencingToken, Holder, Key, Loss, Note, Store, Ticket};
+use soloist::{Error, EventKind, FencingToken, Key, Loss, Note, Store, Ticket};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -24,19 +26,7 @@ fn key(text: &str) -> Key {
 }
 
 fn ask(text: &str, holder: &str, mode: Mode, want: Want) -> Request {
-    Request {
-        key: key(text),
-        ticket: Ticket::mint(),
-        holder: Holder::new(holder).unwrap(),
-        note: None,
-        want,
-        mode,
-        ttl: Ttl::new(Duration::from_secs(30)),
-        bound: false,
-        seen: None,
-        max_waiting: None,
-        tokens: 1,
-    }
+    Request { want, mode, ..request::lock(text, holder, Ttl::new(Duration::from_secs(30))) }
 }
 
 fn lock(text: &str, holder: &str) -> Request {

@@ -135,7 +135,9 @@ fn a_wrong_password_is_told_at_once_and_not_shown() {
 #[test]
 fn every_command_teaches_by_examples() {
     let place = Place::local();
-    assert!(place.ok(&["--help"]).contains("123"));
+    let top = place.ok(&["--help"]);
+    assert!(["123", "SOLOIST_PASSWORD_FILE"].iter().all(|word| top.contains(word)), "{top}");
+    assert!(top.lines().all(|line| line.chars().count() <= 100), "{top}");
     for verb in ["run", "once", "lock", "renew", "unlock", "show", "ls", "watch", "forget", "doctor"] {
         let help = place.ok(&[verb, "--help"]);
         assert!(help.matches(&format!("soloist {verb}")).count() >= 2, "{help}");

@@ -82,7 +82,7 @@ pub const TARGETS: &[Target] = &[
         name: "sentinel_answer",
         run: redis::sentinel::parse::answer,
         seeds: redis::sentinel::parse::answer_seeds,
-        covers: &["store/redis/sentinel/ask.rs"],
+        covers: &["store/redis/sentinel/ask.rs", "store/redis/sentinel/findings.rs"],
     },
     Target {
         name: "cluster_url",

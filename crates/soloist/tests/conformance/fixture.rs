@@ -11,7 +11,7 @@ use soloist::protocol::{
     Ttl, Want, Who,
 };
 use soloist::store::Reply;
-use soloist::{Holder, Key, Note, Result, Store, Ticket};
+use soloist::{Holder, Key, Note, Result, Store};
 use tokio::task::JoinHandle;
 
 /// How long anything may take that must happen: generous, for it only bounds a failure.
@@ -63,19 +63,7 @@ pub fn note(text: &str) -> Note {
 
 /// A request for the lock `name`, by `who`, that stands in line and lives a minute.
 pub fn lock(name: &str, who: &str) -> Request {
-    Request {
-        key: key(name),
-        ticket: Ticket::mint(),
-        holder: holder(who),
-        note: None,
-        want: Want::Lock,
-        mode: Mode::Line,
-        ttl: Ttl::new(secs(60)),
-        bound: false,
-        seen: None,
-        max_waiting: None,
-        tokens: 1,
-    }
+    crate::request::lock(name, who, Ttl::new(secs(60)))
 }
 
 /// The same for the result of a flight.

@@ -10,6 +10,8 @@ mod fixture;
 #[path = "../support/hostile.rs"]
 mod hostile;
 mod meta;
+#[path = "../support/request.rs"]
+mod request;
 #[path = "../support/sources.rs"]
 mod sources;
 mod stores;

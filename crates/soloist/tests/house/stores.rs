@@ -31,6 +31,15 @@ fn every_scheme_has_its_section() {
     assert_eq!(without_section(&page.replace("## `memory:", "## `")), ["memory:"]);
 }
 
+#[test]
+fn the_programs_help_names_every_scheme() {
+    let help = source("../soloist-cli/src/help.rs");
+    let (_, help) = help.split_once("TOP: &str").unwrap();
+    let (help, _) = help.split_once("Exit codes").unwrap();
+    let forgotten: Vec<_> = schemes().into_iter().filter(|scheme| !help.contains(scheme.as_str())).collect();
+    assert_eq!(forgotten, Vec::<String>::new());
+}
+
 /// The verbs of a trait or of an implementation of it: whatever is a `fn` four blanks deep.
 fn verbs(text: &str) -> Vec<&str> {
     let lines = text.lines().filter_map(|line| line.strip_prefix("    "));

@@ -4,10 +4,10 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
-use soloist::protocol::{Answer, Grant, Mode, Outcome, OutcomeKind, Publication, Request, Ttl, Want, Who};
+use soloist::protocol::{Answer, Grant, Outcome, OutcomeKind, Publication, Request, Ttl, Want, Who};
 use soloist::store::Reply;
 use soloist::store::local::LocalStore;
-use soloist::{Holder, Key, Store, Ticket};
+use soloist::{Key, Store};
 
 pub(crate) fn open(path: &Path) -> LocalStore {
     LocalStore::open(Some(path)).unwrap()
@@ -25,17 +25,8 @@ pub(crate) fn key(name: &str) -> Key {
 /// A request to stand in line for a lock that ends with its session only.
 pub(crate) fn lock(name: &str) -> Request {
     Request {
-        key: key(name),
-        ticket: Ticket::mint(),
-        holder: Holder::new(format!("test:{}", std::process::id())).unwrap(),
-        note: None,
-        want: Want::Lock,
-        mode: Mode::Line,
-        ttl: Ttl::Forever,
         bound: true,
-        seen: None,
-        max_waiting: None,
-        tokens: 1,
+        ..crate::request::lock(name, &format!("test:{}", std::process::id()), Ttl::Forever)
     }
 }
 

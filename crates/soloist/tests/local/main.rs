@@ -8,4 +8,6 @@ mod crash;
 mod doomed;
 mod folder;
 mod known;
+#[path = "../support/request.rs"]
+mod request;
 mod store;

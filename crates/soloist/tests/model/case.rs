@@ -21,6 +21,8 @@ pub struct Case {
     tickets: Vec<Ticket>,
     /// Every ticket that was ever used, with its key.
     pub all: Vec<(Key, Ticket)>,
+    /// The largest token that a lease was raised to.
+    raised: u64,
 }
 
 /// Key names with something in them for each store to stumble over.
@@ -30,7 +32,7 @@ const HOLDER_NAMES: [&str; 3] = ["h", "user:20", "{}\0 '\""];
 impl Case {
     pub fn new(plan: &Plan, prefix: String) -> Self {
         let profiles = plan.profiles.clone();
-        let mut case = Case { prefix, tickets: Vec::new(), all: Vec::new(), profiles };
+        let mut case = Case { prefix, tickets: Vec::new(), all: Vec::new(), profiles, raised: 0 };
         for at in 0..case.profiles.len() {
             let ticket = Ticket::mint();
             case.tickets.push(ticket);
@@ -97,6 +99,8 @@ impl Case {
                 Turn::Call(*by, Call::Leave(self.key(self.profiles[*ticket].key), self.tickets[*ticket]))
             }
             Step::Renew { by, leases } => {
+                // Later than any token so far, also where no time has passed since the last was raised.
+                self.raised = (self.raised + 1).max(now + 500);
                 let renewals = leases.iter().map(|(key, who, time, detach, raise)| Renewal {
                     // A ticket's own key, so that most renewals meet their lease.
                     key: match who {
@@ -106,9 +110,9 @@ impl Case {
                     who: self.who(who),
                     ttl: ttl(*time),
                     detach: *detach,
-                    // Later than any token so far, and than none of a later step. Alone: whoever is granted by the first
+                    // Later than none of a later step. Alone: whoever is granted by the first
                     // renewal of a call may hear of it only after the second one has raised his token.
-                    at_least: (*raise && leases.len() == 1).then_some(FencingToken(now + 500)),
+                    at_least: (*raise && leases.len() == 1).then_some(FencingToken(self.raised)),
                 });
                 Turn::Call(*by, Call::Renew(renewals.collect()))
             }

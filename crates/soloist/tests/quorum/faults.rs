@@ -8,7 +8,7 @@ use soloist::store::memory::{MemoryStore, StoreClock};
 use soloist::testing::{Checker, End, FaultyStore, Rates, Recorder, Verb, What};
 use soloist::{Client, Error, Loss, Store, Want};
 
-use crate::{quorum, soon, until};
+use crate::{handed_over, quorum, soon, until};
 
 const TTL: Duration = Duration::from_secs(20);
 
@@ -37,12 +37,7 @@ async fn with_any_one_node_away_all_goes_on() {
         to_b[away].away(true);
         let first = soon(a.lock("k")).await.unwrap();
         assert!(soon(b.try_lock("k")).await.unwrap().is_none());
-        let waiting = tokio::spawn(async move { b.lock("k").await.unwrap() });
-        until(|| async { a.inspect("k").await.unwrap().waiting == 1 }).await;
-        let token = first.token();
-        soon(first.release()).await.unwrap();
-        let second = soon(waiting).await.unwrap();
-        assert!(second.token() > token);
+        let second = handed_over(&a, first, &b).await;
         soon(second.release()).await.unwrap();
     }
 }

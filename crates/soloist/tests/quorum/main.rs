@@ -9,6 +9,8 @@ mod model;
 mod party;
 #[path = "../support/redis_server.rs"]
 mod redis_server;
+#[path = "../support/request.rs"]
+mod request;
 mod servers;
 mod simulation;
 mod verbs;
@@ -16,9 +18,9 @@ mod verbs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use soloist::protocol::{Mode, Request, Ttl, Want};
+use soloist::protocol::{Request, Ttl};
 use soloist::store::quorum::QuorumStore;
-use soloist::{Holder, Key, Store, Ticket};
+use soloist::{Client, Lease, Store};
 
 /// A generous limit for everything that is waited for.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -43,17 +45,17 @@ pub fn quorum(nodes: Vec<Arc<dyn Store>>) -> Arc<QuorumStore> {
 }
 
 pub fn lock(key: &str, who: &str) -> Request {
-    Request {
-        key: Key::new(key).unwrap(),
-        ticket: Ticket::mint(),
-        holder: Holder::new(who).unwrap(),
-        note: None,
-        want: Want::Lock,
-        mode: Mode::Line,
-        ttl: Ttl::new(Duration::from_secs(60)),
-        bound: false,
-        seen: None,
-        max_waiting: None,
-        tokens: 1,
-    }
+    request::lock(key, who, Ttl::new(Duration::from_secs(60)))
+}
+
+/// One stands in line, and is given the key when the other releases it.
+pub async fn handed_over(a: &Client, first: Lease, b: &Client) -> Lease {
+    let b = b.clone();
+    let waiting = tokio::spawn(async move { b.lock("k").await.unwrap() });
+    until(|| async { a.inspect("k").await.unwrap().waiting == 1 }).await;
+    let token = first.token();
+    soon(first.release()).await.unwrap();
+    let second = soon(waiting).await.unwrap();
+    assert!(second.token() > token);
+    second
 }

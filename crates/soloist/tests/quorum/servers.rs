@@ -7,26 +7,14 @@ use soloist::store::redis::{RedisOptions, RedisStore};
 use soloist::{Client, Error, Store};
 
 use crate::redis_server::RedisServer;
-use crate::{quorum, soon, until};
+use crate::{handed_over, quorum, soon, until};
 
 const GUARD: Duration = Duration::from_secs(600);
-
-async fn run<T: redis::FromRedisValue>(server: &RedisServer, words: &[&str]) -> T {
-    let mut cmd = redis::cmd(words[0]);
-    cmd.arg(&words[1..]).query_async(&mut server.admin().await).await.unwrap()
-}
-
-/// Has the guard believe that this run of the server has been up for ever, so that no test waits for its start.
-async fn seasoned(server: &RedisServer) {
-    let info: String = run(server, &["INFO", "server"]).await;
-    let id = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap();
-    let () = run(server, &["SET", "soloist:1:epoch", &format!("{} 1", id.trim())]).await;
-}
 
 async fn servers() -> Vec<RedisServer> {
     let servers: Vec<_> = (0..3).map(|_| RedisServer::start()).collect();
     for server in &servers {
-        seasoned(server).await;
+        server.season().await;
     }
     servers
 }
@@ -49,7 +37,7 @@ async fn a_server_that_lost_its_data_makes_no_second_holder_and_gets_the_lease_a
     until(|| async { b.inspect("k").await.is_ok() }).await;
     // The one that knows nothing is asked, too.
     assert!(soon(b.try_lock("k")).await.unwrap().is_none(), "two holders");
-    seasoned(&servers[0]).await; // as after the longest ttl
+    servers[0].season().await; // as after the longest ttl
     let (key, held) = (lease.key().clone(), RedisStore::connect(&servers[0].url()).await.unwrap());
     until(|| async {
         lease.renew(Duration::from_secs(30)).await.unwrap();
@@ -71,12 +59,7 @@ async fn a_frozen_server_is_no_majority() {
     servers[2].freeze();
     let first = soon(a.lock("k")).await.unwrap();
     assert!(soon(b.try_lock("k")).await.unwrap().is_none());
-    let waiting = tokio::spawn(async move { b.lock("k").await.unwrap() });
-    until(|| async { a.inspect("k").await.unwrap().waiting == 1 }).await;
-    let token = first.token();
-    soon(first.release()).await.unwrap();
-    let second = soon(waiting).await.unwrap();
-    assert!(second.token() > token);
+    let second = handed_over(&a, first, &b).await;
     servers[2].wake();
     soon(second.release()).await.unwrap();
     drop(soon(a.lock("k")).await.unwrap());
@@ -91,13 +74,13 @@ async fn by_url_a_minority_may_be_away_at_first_and_a_fresh_server_is_guarded() 
     let told = guarded.try_lock("k").await;
     assert!(matches!(told, Err(Error::Guarded { .. })), "{told:?}");
     for server in &servers {
-        seasoned(server).await;
+        server.season().await;
     }
     servers[1].kill();
     let client = soon(Client::connect(&url)).await.unwrap();
     let lease = soon(client.lock("k")).await.unwrap();
     servers[1].start_again();
-    seasoned(&servers[1]).await;
+    servers[1].season().await;
     // It is found, and has the lease then.
     let (key, there) = (lease.key().clone(), RedisStore::connect(&servers[1].url()).await.unwrap());
     until(|| async {

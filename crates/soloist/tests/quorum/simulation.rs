@@ -10,7 +10,7 @@ use soloist::testing::{
 use soloist::{Client, Store};
 use tokio::task::JoinHandle;
 
-use crate::party::{MS, Party, Registers};
+use crate::party::{MS, Party, Registers, weather};
 use crate::quorum;
 
 const LOCKS: &[&str] = &["lock:a", "lock:b"];
@@ -116,7 +116,7 @@ impl Fleet {
         self.tell(0, What::Fault { kind: "any".into() });
         match self.dice.below(7) {
             0 => {
-                let weather = self.weather();
+                let weather = weather(&mut self.dice);
                 self.worlds[world].set_weather(weather);
                 tokio::time::sleep(long).await;
             }
@@ -157,19 +157,6 @@ impl Fleet {
                 tokio::time::sleep(long / 2).await;
                 two.iter().for_each(|at| self.worlds[*at].set_down(false));
             }
-        }
-    }
-
-    fn weather(&mut self) -> Weather {
-        let dice = &mut self.dice;
-        Weather {
-            request_lost: dice.below(30),
-            reply_lost: dice.below(30),
-            duplicated: dice.below(30),
-            wake_up_lost: dice.below(80),
-            late: dice.below(50),
-            latest: dice.between(1, 4_000_000),
-            way: dice.between(100, 50_000),
         }
     }
 

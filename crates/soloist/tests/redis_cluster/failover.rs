@@ -22,6 +22,17 @@ async fn waiting(client: &Client) -> JoinHandle<Lease> {
     waits
 }
 
+/// Waits until the store counts the whole ttl of a lease that was handed over: until its first renewal it counts a short one,
+/// which no failover outlasts.
+async fn confirmed(client: &Client) {
+    until(async || {
+        let info = client.inspect("k").await.unwrap();
+        let end = info.holding.and_then(|holding| holding.deadline).unwrap();
+        u128::from(end.saturating_sub(info.now)) > (LONG / 2).as_micros()
+    })
+    .await;
+}
+
 /// Waits until the replica of a primary, which has the key, has all that it has.
 pub async fn copied(cluster: &Cluster, primary: usize) {
     let mut admin = cluster.nodes[primary].admin().await;
@@ -56,6 +67,7 @@ async fn whatever_becomes_of_a_primary_its_replica_is_followed() {
 
     // It is killed, and comes back as a replica.
     let waits = waiting(&a).await;
+    confirmed(&a).await;
     copied(&cluster, at).await;
     let began = Instant::now();
     cluster.nodes[at].kill();
@@ -72,6 +84,7 @@ async fn whatever_becomes_of_a_primary_its_replica_is_followed() {
 
     // It hangs, and wakes up as one that knows nothing of all this.
     let waits = waiting(&b).await;
+    confirmed(&b).await;
     copied(&cluster, at).await;
     let began = Instant::now();
     cluster.nodes[at].freeze();
@@ -90,6 +103,7 @@ async fn whatever_becomes_of_a_primary_its_replica_is_followed() {
     until(async || fourth.deadline() > Some(Moment::now().after(2 * short))).await;
 
     // What was not copied is told as lost, and tokens grow all the same.
+    confirmed(&b).await;
     copied(&cluster, at).await;
     let replica = (0..6).find(|node| node % 3 == at % 3 && *node != at).unwrap();
     for (name, value) in [("masteruser", "nobody"), ("masterauth", "x")] {

@@ -3,29 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use soloist::protocol::{Answer, Mode, Released, Request, Ttl, Want, Who};
+use soloist::protocol::{Answer, Released, Request, Ttl, Who};
 use soloist::store::Reply;
 use soloist::store::redis::RedisStore;
-use soloist::{Client, Error, Flight, Holder, Key, Loss, Store, Ticket};
+use soloist::{Client, Error, Flight, Key, Loss, Store};
 
 use crate::trio::{Trio, careless, hasty, run, soon};
 
 const LONG: Duration = Duration::from_secs(300);
 
 fn lock(text: &str) -> Request {
-    Request {
-        key: Key::new(text).unwrap(),
-        ticket: Ticket::mint(),
-        holder: Holder::new("somebody").unwrap(),
-        note: None,
-        want: Want::Lock,
-        mode: Mode::Line,
-        ttl: Ttl::new(LONG),
-        bound: false,
-        seen: None,
-        max_waiting: None,
-        tokens: 1,
-    }
+    crate::request::lock(text, "somebody", Ttl::new(LONG))
 }
 
 fn granted(reply: &Reply) -> u64 {

@@ -6,4 +6,6 @@ mod redis_server;
 
 mod connect;
 mod failover;
+#[path = "../support/request.rs"]
+mod request;
 mod trio;

@@ -4,6 +4,7 @@
 #[path = "../support/certificates.rs"]
 mod certificates;
 mod connect;
+mod examine;
 mod failover;
 mod fake;
 mod load;

@@ -13,7 +13,7 @@ use soloist::testing::{
 use soloist::{Client, Moment};
 use tokio::task::JoinHandle;
 
-use crate::party::{MS, Party, Registers};
+use crate::party::{MS, Party, Registers, weather};
 
 const LOCKS: &[&str] = &["lock:a", "lock:b"];
 const FLIGHTS: &[&str] = &["flight:a", "flight:b"];
@@ -166,7 +166,7 @@ impl Fleet {
         match self.dice.below(7) {
             0 => {
                 self.fault("weather");
-                let weather = self.weather();
+                let weather = weather(&mut self.dice);
                 self.world.set_weather(weather);
                 tokio::time::sleep(long).await;
             }
@@ -214,19 +214,6 @@ impl Fleet {
                 self.tell(0, What::ClockStepped { by });
                 self.world.step_clock(by);
             }
-        }
-    }
-
-    fn weather(&mut self) -> Weather {
-        let dice = &mut self.dice;
-        Weather {
-            request_lost: dice.below(30),
-            reply_lost: dice.below(30),
-            duplicated: dice.below(30),
-            wake_up_lost: dice.below(80),
-            late: dice.below(50),
-            latest: dice.between(1, 4_000_000),
-            way: dice.between(100, 50_000),
         }
     }
 

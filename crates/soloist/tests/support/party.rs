@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use soloist::protocol::Mode;
-use soloist::testing::{Dice, End, Gave, Op, Recorder, RecordingStore, Said, What};
+use soloist::testing::{Dice, End, Gave, Op, Recorder, RecordingStore, Said, Weather, What};
 use soloist::{Client, Error, Flight, Lease, Moment, Result, Want};
 
 pub const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -312,5 +312,18 @@ impl Party {
             self.record(What::Broke { op });
         }
         !matches!(done, Err(Error::Unavailable { .. } | Error::Unknown { .. }))
+    }
+}
+
+/// What the network is like for a while.
+pub fn weather(dice: &mut Dice) -> Weather {
+    Weather {
+        request_lost: dice.below(30),
+        reply_lost: dice.below(30),
+        duplicated: dice.below(30),
+        wake_up_lost: dice.below(80),
+        late: dice.below(50),
+        latest: dice.between(1, 4_000_000),
+        way: dice.between(100, 50_000),
     }
 }

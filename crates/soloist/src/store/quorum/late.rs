@@ -17,8 +17,8 @@ use crate::protocol::{
 };
 use crate::store::{EventStream, Notice, Reply, Store};
 
-/// How long between two tries to open it.
-const PAUSE: Duration = Duration::from_secs(2);
+/// How long between two tries to open it: at first, and, doubled each time, at last.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// How a store is opened.
 pub type Open = Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Store>>> + Send + Sync>;
@@ -65,8 +65,10 @@ impl LateStore {
         });
         let to = Arc::downgrade(&found);
         lock(&found.tasks).spawn(async move {
+            let mut pause = PAUSES.0;
             loop {
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSES.1);
                 let opened = open().await;
                 let Some(found) = to.upgrade() else { return };
                 match opened {

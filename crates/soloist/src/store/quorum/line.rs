@@ -44,6 +44,8 @@ struct Seat {
     request: Request,
     state: State,
     work: Option<Work>,
+    /// Whether it has said so itself that it granted the key. Otherwise it may still listen for that there.
+    heard: bool,
     /// Whether it has answered since the last look.
     fresh: bool,
     error: Option<Error>,
@@ -68,8 +70,8 @@ impl Seat {
     fn new(node: &Arc<dyn Store>, request: &Request) -> Self {
         let (node, request) = (Arc::clone(node), first(request));
         let (state, work, fresh, error, pause) = (State::Out, None, false, None, AFTER_ERROR.0);
-        let (asked, took, away) = (None, None, false);
-        let mut seat = Seat { node, request, state, work, fresh, error, pause, asked, took, away };
+        let (heard, asked, took, away) = (false, None, None, false);
+        let mut seat = Seat { node, request, state, work, heard, fresh, error, pause, asked, took, away };
         seat.ask(Duration::ZERO);
         seat
     }
@@ -77,7 +79,7 @@ impl Seat {
     /// Asks, after a pause.
     fn ask(&mut self, pause: Duration) {
         let (node, request) = (Arc::clone(&self.node), self.request.clone());
-        (self.asked, self.away) = (pause.is_zero().then(Moment::now), false);
+        (self.heard, self.asked, self.away) = (false, pause.is_zero().then(Moment::now), false);
         self.work = Some(
             async move {
                 if !pause.is_zero() {
@@ -135,7 +137,7 @@ impl Seat {
         };
         (self.error, self.pause) = (None, AFTER_ERROR.0);
         match reply.answer {
-            Answer::Granted(grant) => self.state = State::Mine(grant.token),
+            Answer::Granted(grant) => (self.state, self.heard) = (State::Mine(grant.token), true),
             Answer::Queued(ref queued) => {
                 self.request.stands_behind(queued);
                 self.state = State::Held(queued.holding.clone());
@@ -308,7 +310,7 @@ impl Standing<'_> {
 
     async fn settle(&mut self) -> Option<Reply> {
         let mut mine: Vec<_> = self.seats.iter().map(Seat::token).collect();
-        let heard = self.seats.iter().map(|seat| seat.token().is_some() && seat.work.is_none()).collect();
+        let heard = self.seats.iter().map(|seat| seat.heard).collect();
         let reply = self.store.settle(self.request, &mut mine, heard, &mut None).await;
         if reply.is_none() {
             // Some have ended meanwhile: whoever does not have the key asks again.

@@ -13,6 +13,7 @@ use futures_util::stream::FuturesOrdered;
 use redis::Client;
 use tokio::time::{sleep, timeout};
 
+use super::at::At;
 use super::backoff::Backoff;
 use super::connection::Connection;
 use super::greeting::{self, Expected, Failed};
@@ -61,6 +62,24 @@ impl Nodes {
     /// A shard that a node of a cluster has, if it has any.
     pub(super) fn shard(&self, node: usize) -> Option<u8> {
         *self.shards.as_ref()?.get(node)?
+    }
+
+    /// The Sentinels that name the primary, where some do.
+    pub(super) fn sentinels(&self) -> Option<&Sentinels> {
+        match &self.finder {
+            Finder::Hosts(_) => None,
+            Finder::Sentinels(sentinels) => Some(sentinels),
+        }
+    }
+
+    /// Those that its Sentinels have named, and these, only to be examined.
+    pub(super) fn with(&self, sentinels: &Sentinels, others: &[At]) -> Result<Self, Failed> {
+        let mut clients: Vec<Client> = self.known().filter_map(|node| sentinels.client(node)).collect();
+        let addresses: Vec<String> = self.known().map(|node| self.address(node)).collect();
+        for at in others.iter().filter(|at| !addresses.contains(&at.to_string())) {
+            clients.push(sentinels.client_at(at)?);
+        }
+        Ok(Self::new(Arc::clone(&self.store), Finder::Hosts(clients), self.options.clone()))
     }
 
     /// Whether there may be more than one, so that another may be the primary.

@@ -7,6 +7,11 @@
 //!
 //! Invariant: that write is done only if the lease is still there. After a failover the server is another, and all
 //! of its replicas may have everything but this lease.
+//!
+//! Invariant: what is counted is a write that has gone to a replica. What a server writes before it ever had one has no
+//! place in what is sent to them (its offset is 0), and every one that is connected counts, also one that is still
+//! loading the data. So the first count of a connection only says that there are replicas, and the lease is written
+//! and waited for again.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,7 +41,15 @@ pub(super) struct Replicas {
     mark: Verb,
     room: Semaphore,
     /// Those that wait for nothing now, and which connection of the verbs they were made beside.
-    idle: Mutex<Vec<(Spot, Connection)>>,
+    idle: Mutex<Vec<(Spot, Waiter)>>,
+}
+
+/// A connection that waits for replicas.
+#[derive(Clone, Debug)]
+struct Waiter {
+    connection: Connection,
+    /// Whether its server had replicas before the last write, so that a count is one of who has that write.
+    sure: bool,
 }
 
 /// Whose lease is to be at how many replicas.
@@ -60,7 +73,7 @@ impl Replicas {
         Replicas { mark, room: Semaphore::new(CONNECTIONS), idle: Mutex::default() }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<(Spot, Connection)>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<(Spot, Waiter)>> {
         // Nothing panics while it is held, and it is whole at every step.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,20 +121,20 @@ impl Replicas {
             let there = idle.iter().position(|(made, _)| *made == spot);
             there.map(|place| idle.swap_remove(place))
         };
-        let connection = match idle {
-            Some((_, connection)) => connection,
+        let mut waiter = match idle {
+            Some((_, waiter)) => waiter,
             None => match way.dial(&spot).await {
-                Ok(connection) => connection,
+                Ok(connection) => Waiter { connection, sure: false },
                 Err(failed) => return Ok(Err(Failed::Away(failed.why()))),
             },
         };
-        let have = self.count(way.options(), wanted, connection.clone()).await;
+        let have = self.count(way.options(), wanted, &mut waiter).await;
         // An old primary has replicas, too, for a while.
         if way.has_left(&spot) {
             return Ok(Err(Failed::Away("another node is the primary now".into())));
         }
         if have.is_ok() {
-            self.idle().push((spot, connection));
+            self.idle().push((spot, waiter));
         }
         Ok(have)
     }
@@ -130,14 +143,32 @@ impl Replicas {
         &self,
         options: &RedisOptions,
         wanted: &Wanted<'_>,
-        connection: Connection,
+        waiter: &mut Waiter,
+    ) -> Result<Option<u32>, Failed> {
+        let end = Instant::now() + options.replicas_timeout;
+        loop {
+            let counted = self.count_once(options, wanted, &waiter.connection, end).await?;
+            if waiter.sure || counted.is_none_or(|count| count == 0) {
+                return Ok(counted);
+            }
+            waiter.sure = true;
+        }
+    }
+
+    async fn count_once(
+        &self,
+        options: &RedisOptions,
+        wanted: &Wanted<'_>,
+        connection: &Connection,
+        end: Instant,
     ) -> Result<Option<u32>, Failed> {
         let silent = |limit| Failed::Away(format!("no answer within {limit:?}"));
-        let (limit, wait) = (options.response_timeout, options.replicas_timeout);
-        let marked = timeout(limit, self.mark(wanted, &connection, limit)).await;
+        let limit = options.response_timeout;
+        let marked = timeout(limit, self.mark(wanted, connection, limit)).await;
         if marked.map_err(|_| silent(limit))?.map_err(|error| failed(&error))? != Value::Int(1) {
             return Ok(None);
         }
+        let wait = end.saturating_duration_since(Instant::now());
         let mut cmd = Cmd::new("WAIT");
         // It takes whole milliseconds, and 0 is for ever.
         cmd.arg(wanted.replicas).arg(wait.as_millis().max(1).to_string());

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use self::info::{CLUSTER_SETTINGS, Info, SETTINGS};
 use self::rights::Of;
+use super::at::At;
 use super::connection::Connection;
 use super::nodes::Nodes;
 use super::seat::Seat;
@@ -36,8 +37,38 @@ struct Seen {
     findings: Vec<Finding>,
 }
 
-/// Examines every server of a store.
+/// Examines every server of a store, and its Sentinels.
 pub(super) async fn examine(nodes: &Nodes, ttl: Duration) -> Result<Vec<Finding>> {
+    let Some(sentinels) = nodes.sentinels() else { return servers(nodes, ttl).await };
+    // They name the primary; it knows its replicas.
+    let mut replicas = None::<Vec<At>>;
+    for node in nodes.known() {
+        if let Some(more) = replicas_of(nodes, node).await {
+            replicas.get_or_insert_default().extend(more);
+        }
+    }
+    let mut findings = sentinels.findings(replicas.as_ref().map(|all| all.len() as u64), ttl).await;
+    let all = match replicas {
+        Some(replicas) if !replicas.is_empty() => {
+            servers(&nodes.with(sentinels, &replicas).map_err(|failed| failed.error)?, ttl).await
+        }
+        _ => servers(nodes, ttl).await,
+    };
+    // What the Sentinels say is worth most while no server answers.
+    findings.extend(all.unwrap_or_else(|error| vec![Finding::from(error)]));
+    Ok(findings)
+}
+
+/// The replicas that follow a node, if it is a primary and says so.
+async fn replicas_of(nodes: &Nodes, node: usize) -> Option<Vec<At>> {
+    let connection = nodes.dial(node).await.ok()?;
+    let mut asked = Asked { connection, limit: nodes.options.response_timeout };
+    let info = Info::of(&text(asked.ask(redis::cmd("INFO").arg("replication")).await?.ok()?));
+    let at = |one: Info| Some(At { host: one.get("ip")?.into(), port: one.number("port")? });
+    info.is("role", "master").then(|| info.replicas().into_iter().filter_map(at).collect())
+}
+
+async fn servers(nodes: &Nodes, ttl: Duration) -> Result<Vec<Finding>> {
     let (mut seen, mut findings, mut last) = (Vec::new(), Vec::new(), None);
     for node in nodes.known() {
         let address = nodes.address(node);
@@ -200,6 +231,17 @@ fn together(seen: &[Seen]) -> Vec<Finding> {
             "the same key may be held at both, by clients that name them in another order or were cut off";
         let fix = format!("at the one that is not to be it: REPLICAOF {}", one.node.replace(':', " "));
         findings.push(Finding::new(Level::Error, "two-primaries", what, why).fix(fix));
+    }
+    // What is cut off may be the next primary.
+    let minimum = |one: &&Seen| one.info.get("min_slaves_good_slaves").is_some();
+    if primaries.iter().any(minimum) {
+        for one in seen.iter().filter(|one| one.info.is("role", "slave") && !minimum(one)) {
+            let what = "its primary has a min-replicas-to-write, and it has none";
+            let why = "as the next primary it would go on granting when it is cut off";
+            let fix =
+                "CONFIG SET min-replicas-to-write 1; CONFIG SET min-replicas-max-lag 10; CONFIG REWRITE";
+            findings.push(Finding::new(Level::Warning, "min-replicas", what, why).fix(fix).at(&*one.node));
+        }
     }
     findings.extend(versions(seen));
     findings

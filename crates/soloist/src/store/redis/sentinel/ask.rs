@@ -19,12 +19,23 @@ const NO_SENTINEL: &str =
 const NAME: &str =
     "the NAME of redis-sentinel://host/NAME is the one of `sentinel monitor NAME ...` in its configuration";
 
-/// What it knows.
+/// What it knows, in its own words.
+pub(super) struct Known {
+    pub(super) primary: At,
+    /// Its own id: it may be known by several addresses.
+    pub(super) id: String,
+    /// What it knows of the primary.
+    pub(super) facts: Facts,
+    /// What it knows of each other Sentinel.
+    pub(super) others: Vec<Facts>,
+}
+
+/// What of it says which node is the primary.
 pub(super) struct Answer {
     /// Of two answers, the one with the larger epoch is newer.
     pub(super) epoch: u64,
     pub(super) primary: At,
-    /// Its own id: it may be known by several addresses.
+    /// Its own id.
     pub(super) id: String,
     /// The other Sentinels that it knows of, and their ids.
     pub(super) sentinels: Vec<(At, String)>,
@@ -33,8 +44,13 @@ pub(super) struct Answer {
 /// What it says of itself, of the primary, or of another Sentinel.
 pub(super) type Facts = HashMap<String, String>;
 
-/// Asks one.
+/// Asks one who the primary is.
 pub(super) async fn ask(shared: &Shared, at: &At) -> Result<Answer, Failed> {
+    look(shared, at).await.map(Known::answer)
+}
+
+/// Asks one for all that it knows.
+pub(super) async fn look(shared: &Shared, at: &At) -> Result<Known, Failed> {
     let limit = shared.limit();
     match timeout(limit, asked(shared, at)).await {
         Ok(answer) => answer,
@@ -42,7 +58,7 @@ pub(super) async fn ask(shared: &Shared, at: &At) -> Result<Answer, Failed> {
     }
 }
 
-async fn asked(shared: &Shared, at: &At) -> Result<Answer, Failed> {
+async fn asked(shared: &Shared, at: &At) -> Result<Known, Failed> {
     let failed = |error| failed(&error, &shared.store);
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
     let opening = shared.client(at)?;
@@ -55,14 +71,20 @@ async fn asked(shared: &Shared, at: &At) -> Result<Answer, Failed> {
         return Err(Failed::refused(&shared.store, No { kind: Kind::Never, why, hint: NAME }));
     };
     let (id, facts, others) = facts(shared, &connection).await.map_err(failed)?;
-    Ok(answer(At { host, port }, id, &facts, &others))
+    Ok(Known { primary: At { host, port }, id, facts, others })
 }
 
-/// What the answers say together.
-pub(super) fn answer(primary: At, id: String, facts: &Facts, others: &[Facts]) -> Answer {
-    let epoch = facts.get("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or_default();
-    let sentinels = others.iter().filter_map(other).collect();
-    Answer { epoch, primary, id, sentinels }
+impl Known {
+    /// Of two, the one with the larger epoch is newer.
+    pub(super) fn epoch(&self) -> u64 {
+        self.facts.get("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or_default()
+    }
+
+    /// What the answers say together.
+    pub(super) fn answer(self) -> Answer {
+        let sentinels = self.others.iter().filter_map(other).collect();
+        Answer { epoch: self.epoch(), primary: self.primary, id: self.id, sentinels }
+    }
 }
 
 /// Where another Sentinel is, and its id.

@@ -4,6 +4,7 @@
 //! primary. Whatever one says unasked (`+switch-master`) is a hint to ask.
 
 mod ask;
+mod findings;
 #[cfg(feature = "testing")]
 pub(crate) mod parse;
 mod url;
@@ -154,6 +155,11 @@ impl Sentinels {
     /// How to connect to a node that was named.
     pub(super) fn client(&self, node: usize) -> Option<Client> {
         self.told().get(node).map(|node| node.client.clone())
+    }
+
+    /// How to connect to a node that they have not named.
+    pub(super) fn client_at(&self, at: &At) -> Result<Client, Failed> {
+        at.client(&self.node, &self.shared.store)
     }
 
     /// The address of a node that was named.

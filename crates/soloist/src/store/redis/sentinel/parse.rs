@@ -1,8 +1,10 @@
 //! The doors to URLs and to what Sentinels say; see `testing::parse`.
 
+use std::time::Duration;
+
 use redis::Value;
 
-use super::{Sentinels, ask};
+use super::{Sentinels, ask, findings};
 use crate::store::redis::at::At;
 use crate::store::redis::options::RedisOptions;
 use crate::store::redis::parse::{of_tree, tree};
@@ -44,14 +46,24 @@ pub(crate) fn answer(mut bytes: &[u8]) {
     let (host, port) = primary.unwrap_or_else(|| ("h".into(), 1));
     let others = redis::from_redis_value::<Vec<ask::Facts>>(value.clone()).unwrap_or_default();
     let facts = redis::from_redis_value::<ask::Facts>(value).unwrap_or_default();
-    let answer = ask::answer(At { host, port }, String::new(), &facts, &others);
-    assert!(answer.sentinels.len() <= others.len());
+    let count = others.len();
+    let known = ask::Known { primary: At { host, port }, id: String::new(), facts, others };
+    let seen = [(At { host: "h".into(), port: 1 }, Ok(known))];
+    let found = findings::judged("main", &seen, Some(1), Duration::from_secs(30));
+    assert!(found.iter().all(|finding| !finding.code.is_empty() && !finding.why.is_empty()));
+    let answer = seen.into_iter().find_map(|(_, known)| known.ok()).map(ask::Known::answer);
+    assert!(answer.is_some_and(|answer| answer.sentinels.len() <= count));
 }
 
 pub(crate) fn answer_seeds() -> Vec<Vec<u8>> {
     let text = |text: &str| Value::BulkString(text.into());
-    let facts =
-        || Value::Array(["config-epoch", "7", "ip", "h", "port", "26379", "runid", "x"].map(text).into());
+    let facts = || {
+        Value::Array(
+            ["config-epoch", "7", "quorum", "2", "flags", "s_down", "ip", "h", "port", "26379", "runid", "x"]
+                .map(text)
+                .into(),
+        )
+    };
     let address = Value::Array(vec![text("h"), text("6379")]);
     [facts(), Value::Array(vec![facts(), facts()]), address, Value::Nil].iter().map(of_tree).collect()
 }
