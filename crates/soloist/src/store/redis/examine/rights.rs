@@ -94,6 +94,10 @@ impl Missing {
         if !lower.contains("permission") && !lower.contains("noperm") && !lower.contains("can't ") {
             return;
         }
+        // "READONLY You can't write against a read only replica."
+        if lower.contains("readonly") {
+            return;
+        }
         if lower.contains("channel") {
             self.channels = true;
         } else if lower.contains("can't run") || lower.contains("to run the") {
@@ -272,6 +276,7 @@ mod tests {
             ("NOPERM this user has no permissions to access one of the channels", 0, false, true),
             ("NOPERM No permissions to access a key", 0, true, false),
             ("OOM command not allowed when used memory > 'maxmemory'.", 0, false, false),
+            ("READONLY You can't write against a read only replica.", 0, false, false),
         ] {
             let mut missing = Missing::default();
             missing.take("get", why);
