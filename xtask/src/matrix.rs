@@ -21,6 +21,7 @@ const SUITES: &[&str] = &[
     "redis_replicas",
     "redis_nodes",
     "redis_sentinel",
+    "redis_cluster",
 ];
 
 /// `PROGRAM...`: server programs, as `/opt/redis-6.2/redis-server` or `valkey-server`. All are tried, and what failed is

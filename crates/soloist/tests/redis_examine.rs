@@ -118,11 +118,15 @@ async fn several_servers_are_examined_together() {
         nodes.contains(&format!("{one} is a primary")) && nodes.contains(&format!("{other} is a replica"))
     );
     assert_eq!(of(&findings, "is-replica"), None, "that is what it is for");
+    assert_eq!(of(&findings, "rights"), None, "that a replica takes no writes is not for want of rights");
     let at = |code: &str| of(&findings, code).unwrap_or_else(|| panic!("no {code}")).node.clone();
     assert_eq!((at("min-replicas"), at("maxmemory-policy")), (Some(one.clone()), Some(other.clone())));
     assert!(findings.is_sorted_by_key(|finding| std::cmp::Reverse(finding.level)), "worst first");
 
-    run(&primary, &["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
+    // The replica may be the next primary.
+    for server in [&primary, &replica] {
+        run(server, &["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
+    }
     until(&url, "the minimum to be seen", |findings| of(findings, "min-replicas").is_none()).await;
 
     run(&primary, &["CONFIG", "SET", "min-replicas-to-write", "0"]).await;

@@ -102,8 +102,9 @@ async fn whatever_becomes_of_a_primary_its_replica_is_followed() {
     confirmed(&b).await;
     copied(&cluster, at).await;
     let replica = (0..6).find(|node| node % 3 == at % 3 && *node != at).unwrap();
-    let cut = ["CONFIG", "SET", "masteruser", "nobody", "masterauth", "x"];
-    let () = cluster.ask(replica, &cut).await.unwrap();
+    for (name, value) in [("masteruser", "nobody"), ("masterauth", "x")] {
+        let () = cluster.ask(replica, &["CONFIG", "SET", name, value]).await.unwrap();
+    }
     let () = cluster.ask(at, &["CLIENT", "KILL", "TYPE", "replica"]).await.unwrap();
     until(async || {
         let info: String = cluster.ask(at, &["INFO", "replication"]).await.unwrap();

@@ -13,6 +13,7 @@ mod moves;
 #[path = "../support/party.rs"]
 mod party;
 mod places;
+mod plain;
 #[path = "../support/redis_server.rs"]
 mod redis_server;
 mod rights;

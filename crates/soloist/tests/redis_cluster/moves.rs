@@ -27,7 +27,12 @@ async fn waits(client: &Client, key: &'static str) -> JoinHandle<Lease> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_holds_holds_on_and_who_waits_is_served_in_order() {
-    let cluster = Cluster::start(3, false).await;
+    served_in_order(&[]).await;
+}
+
+/// On servers with these arguments.
+pub async fn served_in_order(more: &[&str]) {
+    let cluster = Cluster::start_with(3, false, more).await;
     let clients = [cluster.client("0").await, cluster.client("1").await, cluster.client("2").await];
     let slot = cluster.slot_of(0, "k").await;
     let mut at = cluster.owner(0, slot).await.unwrap();
@@ -56,7 +61,12 @@ async fn who_holds_holds_on_and_who_waits_is_served_in_order() {
 /// not: the release would have deleted the lease and told the next one, whose lease it cannot write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_done_by_halves_while_a_slot_moves() {
-    let cluster = Cluster::start(2, false).await;
+    whole(&[]).await;
+}
+
+/// On servers with these arguments.
+pub async fn whole(more: &[&str]) {
+    let cluster = Cluster::start_with(2, false, more).await;
     let (a, b) = (cluster.client("a").await, cluster.client("b").await);
     let slot = cluster.slot_of(0, "k").await;
     let from = cluster.owner(0, slot).await.unwrap();
@@ -134,7 +144,12 @@ impl Frozen {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn who_does_not_hear_yet_where_a_slot_went_keeps_his_place() {
-    let cluster = Cluster::start(2, false).await;
+    keeps_his_place(&[]).await;
+}
+
+/// On servers with these arguments.
+pub async fn keeps_his_place(more: &[&str]) {
+    let cluster = Cluster::start_with(2, false, more).await;
     let (a, b) = (cluster.client("a").await, cluster.client("b").await);
     let slot = cluster.slot_of(0, "k").await;
     let from = cluster.owner(0, slot).await.unwrap();
@@ -156,7 +171,12 @@ async fn who_does_not_hear_yet_where_a_slot_went_keeps_his_place() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_dead_when_a_slot_moves_costs_no_more_than_a_hand_over() {
-    let cluster = Cluster::start(2, false).await;
+    the_dead(&[]).await;
+}
+
+/// On servers with these arguments.
+pub async fn the_dead(more: &[&str]) {
+    let cluster = Cluster::start_with(2, false, more).await;
     let (a, b) = (cluster.client("a").await, cluster.client("b").await);
     let slot = cluster.slot_of(0, "k").await;
     let from = cluster.owner(0, slot).await.unwrap();

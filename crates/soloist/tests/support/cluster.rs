@@ -37,12 +37,24 @@ pub fn hasty() -> RedisOptions {
         .health_check(Duration::from_millis(200))
 }
 
+/// Whether the installed server is of before 7.0, which lacks some words that only tests need.
+pub fn is_old() -> bool {
+    static OLD: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *OLD.get_or_init(|| {
+        let said = std::process::Command::new("redis-server").arg("--version").output().unwrap();
+        String::from_utf8_lossy(&said.stdout).contains("v=6.")
+    })
+}
+
 fn server(more: &[&str]) -> RedisServer {
-    // The usual port of the bus is 10000 above, and may not be one.
+    // The usual port of the bus is 10000 above, and may not be one: where no other can be said, the server does not
+    // start there, and is started elsewhere.
     let bus = free_port().to_string();
+    let new = ["--cluster-port", &bus, "--cluster-allow-replica-migration", "no"];
     let args = [
-        &["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "1500"],
-        &["--cluster-replica-validity-factor", "0", "--cluster-allow-replica-migration", "no"][..],
+        &["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"][..],
+        &["--cluster-replica-validity-factor", "0"],
+        if is_old() { &[] } else { &new },
         &["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"],
         more,
     ];
@@ -126,7 +138,10 @@ impl Cluster {
             let () = node.run(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await;
             if at < primaries {
                 let (from, to) = (SLOTS * at / primaries, SLOTS * (at + 1) / primaries - 1);
-                let () = node.run(&["CLUSTER", "ADDSLOTSRANGE", &from.to_string(), &to.to_string()]).await;
+                let slots: Vec<String> = (from..=to).map(|slot| slot.to_string()).collect();
+                let slots = slots.iter().map(String::as_str);
+                let () =
+                    node.run(&["CLUSTER", "ADDSLOTS"].into_iter().chain(slots).collect::<Vec<_>>()).await;
             }
             let (port, bus) = (cluster.nodes[0].port().to_string(), cluster.bus(0).await);
             if at > 0 {
@@ -156,7 +171,7 @@ impl Cluster {
 
     async fn bus(&self, node: usize) -> String {
         let told: Vec<String> = self.nodes[node].run(&["CONFIG", "GET", "cluster-port"]).await;
-        told[1].clone()
+        told.get(1).cloned().unwrap_or_else(|| (self.nodes[node].port() + 10_000).to_string())
     }
 
     pub async fn id(&self, node: usize) -> String {
@@ -213,15 +228,16 @@ impl Cluster {
 
     /// Which node has a slot, as one of them says.
     pub async fn owner(&self, asked: usize, slot: u16) -> Option<usize> {
-        type Range = (i64, i64, (String, u16, String, redis::Value));
         let told: redis::Value = self.ask(asked, &["CLUSTER", "SLOTS"]).await.ok()?;
         let redis::Value::Array(ranges) = told else { return None };
         for range in ranges {
             let redis::Value::Array(mut parts) = range else { return None };
             parts.truncate(3);
-            let (from, to, (_, port, ..)): Range =
+            // Of a node there is more or less behind its port.
+            let (from, to, primary): (i64, i64, Vec<redis::Value>) =
                 redis::from_redis_value(redis::Value::Array(parts)).ok()?;
             if (from..=to).contains(&i64::from(slot)) {
+                let port: u16 = redis::from_redis_value(primary.into_iter().nth(1)?).ok()?;
                 return self.nodes.iter().position(|node| node.port() == port);
             }
         }

@@ -146,14 +146,6 @@ pub(super) async fn greet(
         (Expected::ClusterNode, false) => {
             return Err(refused(Kind::Never, "it is not in cluster mode".into(), NO_CLUSTER));
         }
-        (Expected::ClusterNode, true) if numbers(&version) < (7, 0) => {
-            let why = format!("it is version {version:?}");
-            return Err(refused(
-                Kind::Never,
-                why,
-                "a cluster needs sharded messages: Redis 7.0 or newer, or Valkey",
-            ));
-        }
         _ => {}
     }
     if field("role").as_deref() == Some("replica") {

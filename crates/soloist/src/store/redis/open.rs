@@ -43,7 +43,7 @@ impl RedisStore {
     /// `redis-cluster://user:password@h1:7000,h2,h3` and `rediss-cluster://` name nodes of a cluster, any of them, and no
     /// database. Each key is at the primary that has its slot; all names of one lock share it, whatever the key contains.
     /// The store follows slots that move and replicas that are promoted. It has two connections to each primary that
-    /// has something of it, opened when they are first needed. It needs Redis 7.0 or newer, or Valkey.
+    /// has something of it, opened when they are first needed. It needs Redis 6.2 or newer, or Valkey.
     ///
     /// `?boot_guard=30s` sets [`RedisOptions::boot_guard`].
     ///

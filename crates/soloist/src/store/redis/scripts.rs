@@ -69,9 +69,27 @@ fn whole(lua: &str, by: ScriptClock, cluster: bool) -> String {
     };
     lua.lines().map(line).collect()
 }
+
+/// How a node of a cluster tells, in place of `redis.call('SPUBLISH'` in the sources: a server that does not know sharded
+/// messages (6.2) sends a plain one, which reaches every node. Whoever hears is at the node that has the shard in either
+/// case, so who hears here are all who do.
+const SAY: &str = "
+local function say(channel, message)
+  local heard = redis.pcall('SPUBLISH', channel, message)
+  if type(heard) == 'number' then return heard end
+  if string.find(string.lower(heard.err), 'unknown', 1, true) then return redis.call('PUBLISH', channel, message) end
+  return error(heard)
+end
+";
+
 /// How long after a shard has come to another node of a cluster those who wait in it are taken to live though they do not
 /// hear there: as long as it takes them to notice.
 const MOVE_GRACE: Micros = 10_000_000;
+
+/// A source with [`SAY`] in front.
+fn in_a_cluster(source: &str) -> String {
+    [SAY, &source.replace("redis.call('SPUBLISH', ", "say(")].concat()
+}
 
 /// One verb as the server runs it.
 #[derive(Debug)]
@@ -91,6 +109,7 @@ impl Verb {
              local MOVE_GRACE, GUARD, CLUSTER = {MOVE_GRACE}, {guard}, {cluster}\n"
         );
         let source = [&times, include_str!("lua/parts/key.lua"), &whole(lua, by, cluster)].concat();
+        let source = if cluster { in_a_cluster(&source) } else { source };
         Verb { hash: Script::new(&source).get_hash().into(), source, bounded: true }
     }
 

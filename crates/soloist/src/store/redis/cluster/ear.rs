@@ -22,6 +22,7 @@ use crate::store::redis::at::At;
 use crate::store::redis::backoff::Backoff;
 use crate::store::redis::examine;
 use crate::store::redis::greeting::{self, Failed};
+use crate::store::redis::keys;
 use crate::store::redis::pack::{self, Message};
 use crate::store::redis::trouble::{Kind, No, Trouble};
 
@@ -30,7 +31,9 @@ const AGAIN: Duration = Duration::from_millis(25);
 /// And how long after nothing came of it: its answer may have been taken for another's.
 const UNANSWERED: Duration = Duration::from_millis(500);
 
-const SUBSCRIBE: &str = "SSUBSCRIBE";
+/// The words of a node, for sharded channels and for plain ones.
+const SHARDED: [&str; 2] = ["SSUBSCRIBE", "SUNSUBSCRIBE"];
+const PLAIN: [&str; 2] = ["SUBSCRIBE", "UNSUBSCRIBE"];
 
 /// What came of a command.
 enum Said {
@@ -60,6 +63,9 @@ struct Ear<'a> {
     leaving: BTreeSet<Channel>,
     /// When to ask again for what was not answered.
     again: Option<Instant>,
+    /// [`SHARDED`], or [`PLAIN`] at a node that does not know that (6.2): at the same node, for the one that has the
+    /// shard counts who hears among its own connections.
+    words: [&'static str; 2],
 }
 
 /// Hears what is to be heard at a node, and connects again without a limit of tries. It ends when its sender does.
@@ -68,13 +74,14 @@ pub(super) async fn hear(shared: Arc<Shared>, at: Arc<At>, mut target: watch::Re
     let mut lost = false;
     while target.wait_for(|target| !target.is_empty()).await.is_ok() {
         match open(&shared, &at).await {
-            Ok((connection, pushes)) => {
+            Ok((connection, pushes, words)) => {
                 if std::mem::take(&mut lost) {
                     observe::connected_again(&store, "wake-ups");
                 }
                 let [subscribed, asked, leaving] = Default::default();
                 let (shared, at) = (&*shared, &at);
-                let mut ear = Ear { shared, at, connection, pushes, subscribed, asked, leaving, again: None };
+                let mut ear =
+                    Ear { shared, at, connection, pushes, subscribed, asked, leaving, again: None, words };
                 let stop = ear.until_lost(&mut target).await;
                 shared.is_all_deaf(at);
                 match stop {
@@ -97,7 +104,7 @@ pub(super) async fn hear(shared: Arc<Shared>, at: Arc<At>, mut target: watch::Re
     }
 }
 
-type Opened = (MultiplexedConnection, mpsc::UnboundedReceiver<PushInfo>);
+type Opened = (MultiplexedConnection, mpsc::UnboundedReceiver<PushInfo>, [&'static str; 2]);
 
 async fn open(shared: &Shared, at: &At) -> Result<Opened, Failed> {
     let (store, limit) = (&shared.cluster.store, shared.cluster.options.connect_timeout);
@@ -109,8 +116,20 @@ async fn open(shared: &Shared, at: &At) -> Result<Opened, Failed> {
     let (sender, pushes) = mpsc::unbounded_channel();
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
     let config = config.set_push_sender(sender);
-    match timeout(limit, client.get_multiplexed_async_connection_with_config(&config)).await {
-        Ok(Ok(connection)) => Ok((connection, pushes)),
+    let opening = async {
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        // Not by the name of a channel: a server says that back, and the client library takes what is no text for a
+        // broken connection.
+        let asked = redis::cmd(SHARDED[1]).arg(keys::NOTHING).query_async::<Value>(&mut connection).await;
+        let words = match asked {
+            Err(error) if examine::is_unknown(&error) => PLAIN,
+            Err(error) if error.is_io_error() => return Err(error),
+            _ => SHARDED,
+        };
+        Ok((connection, pushes, words))
+    };
+    match timeout(limit, opening).await {
+        Ok(Ok(opened)) => Ok(opened),
         Ok(Err(error)) => Err(greeting::failed(&error, store).at(&at.to_string())),
         Err(_) => Err(greeting::silent(limit, store)),
     }
@@ -126,13 +145,13 @@ impl<'a> Ear<'a> {
             self.asked.retain(|channel| wanted.contains(channel));
             for channel in wanted.iter().filter(|channel| !self.subscribed.contains(channel)) {
                 if self.asked.insert(*channel) {
-                    answers.push(self.say(SUBSCRIBE, Some(*channel)));
+                    answers.push(self.say(self.words[0], Some(*channel)));
                     self.again = self.again.or(Some(Instant::now() + UNANSWERED));
                 }
             }
             for channel in self.subscribed.difference(&wanted) {
                 if self.leaving.insert(*channel) {
-                    answers.push(self.say("SUNSUBSCRIBE", Some(*channel)));
+                    answers.push(self.say(self.words[1], Some(*channel)));
                 }
             }
             if wanted.is_empty() && self.subscribed.is_empty() {
@@ -177,10 +196,11 @@ impl<'a> Ear<'a> {
             cmd.arg(channel.name(shared.session));
         }
         let limit = shared.cluster.options.response_timeout;
+        let subscribes = word == self.words[0];
         async move {
             // First, so that whoever is heard at a node has said so where the next node finds it.
             if let Some(Channel::WakeUps(shard)) = channel
-                && word == SUBSCRIBE
+                && subscribes
             {
                 match timeout(limit, shared.mark(shard)).await {
                     Ok(Ok(())) => {}
@@ -208,19 +228,19 @@ impl<'a> Ear<'a> {
         });
         let (channel, payload) = (data.next().unwrap_or_default(), data.next().unwrap_or_default());
         match kind {
-            PushKind::SMessage => match self.channel(&channel) {
+            PushKind::SMessage | PushKind::Message => match self.channel(&channel) {
                 // An old primary may go on for a while, and believe it.
                 Some(channel) if self.is_over(channel) => self.shared.look(channel),
                 _ => self.pass_on(&payload),
             },
-            PushKind::SSubscribe => {
+            PushKind::SSubscribe | PushKind::Subscribe => {
                 if let Some(channel) = self.channel(&channel) {
                     self.asked.remove(&channel);
                     self.subscribed.insert(channel);
                     self.shared.hears(channel, self.at);
                 }
             }
-            PushKind::SUnsubscribe => {
+            PushKind::SUnsubscribe | PushKind::Unsubscribe => {
                 if let Some(channel) = self.channel(&channel)
                     && self.subscribed.remove(&channel)
                 {

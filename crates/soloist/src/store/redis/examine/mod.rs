@@ -24,7 +24,7 @@ use crate::finding::{Finding, Level};
 use crate::observe;
 use crate::store::memory::StoreClock;
 
-pub(super) use self::rights::{CLUSTER_HINT, HINT};
+pub(super) use self::rights::{CLUSTER_HINT, HINT, is_unknown};
 
 /// How many round trips are timed, and for how long at most.
 const PINGS: usize = 100;
@@ -185,7 +185,7 @@ async fn examine_one(nodes: &Nodes, node: usize, ttl: Duration) -> Result<Seen> 
     findings.extend(service::clock(ahead, unsure, ttl));
     let of = if nodes.is_cluster() { Of::Node(nodes.shard(node)) } else { Of::Server };
     let missing = rights::missing(of, client, &mut asked.connection, asked.limit).await;
-    findings.extend(missing.finding(user, of));
+    findings.extend(missing.finding(user));
     Ok(Seen { node: address, info, findings })
 }
 

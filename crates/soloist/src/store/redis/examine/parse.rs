@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::Value;
 
 use super::info::Info;
-use super::rights::{Missing, Of};
+use super::rights::Missing;
 use super::{data, service};
 
 /// Whatever a server says of itself and of its settings, it is judged.
@@ -27,7 +27,7 @@ pub(crate) fn info(bytes: &[u8]) {
     found.extend(service::clock(info.number("ahead").unwrap_or(0), Duration::ZERO, ttl));
     let mut missing = Missing::default();
     text.lines().for_each(|line| missing.take("get", line));
-    found.extend(missing.finding("u", if several { Of::Node(None) } else { Of::Server }));
+    found.extend(missing.finding("u"));
     assert!(found.iter().all(|finding| !finding.code.is_empty() && !finding.why.is_empty()));
 }
 

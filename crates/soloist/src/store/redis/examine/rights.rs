@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use redis::aio::PubSub;
-use redis::{Client, RedisResult, Value};
+use redis::{Client, RedisError, RedisResult, Value};
 use tokio::time::timeout;
 
 use crate::finding::{Finding, Level};
@@ -39,13 +39,23 @@ macro_rules! in_a_cluster {
     };
 }
 
+/// The same at a node that does not know sharded messages.
+macro_rules! in_an_old_cluster {
+    () => {
+        needed!("+publish +subscribe +unsubscribe +asking +cluster|slots +cluster|nodes")
+    };
+}
+
 /// What to do about a missing right where the user's name is not at hand.
 pub(in crate::store::redis) const HINT: &str =
     concat!("give the user its rights: ACL SETUSER name ", at_a_server!());
 
 /// The same in a cluster.
-pub(in crate::store::redis) const CLUSTER_HINT: &str =
-    concat!("give the user its rights, at every node: ACL SETUSER name ", in_a_cluster!());
+pub(in crate::store::redis) const CLUSTER_HINT: &str = concat!(
+    "give the user its rights, at every node (before 7.0 with +publish +subscribe +unsubscribe in place of +spublish \
+         +ssubscribe +sunsubscribe): ACL SETUSER name ",
+    in_a_cluster!()
+);
 
 /// What the rights are needed at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,21 +66,25 @@ pub(super) enum Of {
     Node(Option<u8>),
 }
 
-impl Of {
-    fn needed(self) -> &'static str {
-        match self {
-            Of::Server => at_a_server!(),
-            Of::Node(_) => in_a_cluster!(),
-        }
-    }
+/// Whether a server says that it does not know a command.
+pub(in crate::store::redis) fn is_unknown(error: &RedisError) -> bool {
+    error.to_string().contains("unknown command")
 }
 
 /// What a user may not do.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Missing {
     commands: Vec<String>,
     keys: bool,
     channels: bool,
+    /// All that is needed there.
+    needed: &'static str,
+}
+
+impl Default for Missing {
+    fn default() -> Self {
+        Missing { commands: Vec::new(), keys: false, channels: false, needed: at_a_server!() }
+    }
 }
 
 impl Missing {
@@ -80,8 +94,8 @@ impl Missing {
         if !lower.contains("permission") && !lower.contains("noperm") && !lower.contains("can't ") {
             return;
         }
-        // Nobody may write to a replica.
-        if lower.contains("read only replica") {
+        // "READONLY You can't write against a read only replica."
+        if lower.contains("readonly") {
             return;
         }
         if lower.contains("channel") {
@@ -99,7 +113,7 @@ impl Missing {
         }
     }
 
-    pub(super) fn finding(&self, user: &str, of: Of) -> Option<Finding> {
+    pub(super) fn finding(&self, user: &str) -> Option<Finding> {
         let mut parts = Vec::new();
         if !self.commands.is_empty() {
             parts.push(format!("may not run {}", self.commands.join(", ")));
@@ -112,7 +126,7 @@ impl Missing {
         }
         let what = format!("the user {user} {}", parts.join("; "));
         let why = "requests fail with NOPERM when they first need it, a release or a renewal among them";
-        let fix = format!("ACL SETUSER {user} {}", of.needed());
+        let fix = format!("ACL SETUSER {user} {}", self.needed);
         (!parts.is_empty()).then(|| Finding::new(Level::Error, "rights", what, why).fix(fix))
     }
 }
@@ -129,18 +143,31 @@ pub(super) async fn missing(
         (Verb::alone(include_str!("try.lua")), if let Of::Node(Some(shard)) = of { shard } else { 0 });
     let scratch = format!("soloist:1:{{{shard:02x}}}:doctor:{}", Ticket::mint());
     let (one, list) = (format!("{scratch}:1"), format!("{scratch}:2"));
-    let (publish, channel) = match of {
-        Of::Server => ("PUBLISH", keys::NOTHING.to_owned()),
-        Of::Node(_) => ("SPUBLISH", keys::shard_nothing(shard)),
-    };
-    let with_names = |mut cmd: Cmd| {
-        cmd.arg(2).arg(&one).arg(&list).arg(&channel).arg(publish);
-        cmd.for_library()
-    };
+    let channel = if of == Of::Server { keys::NOTHING.to_owned() } else { keys::shard_nothing(shard) };
     // A command that is not answered at all is not a matter of rights.
     let mut run = async |cmd: &redis::Cmd| match timeout(limit, cmd.query_async::<Value>(connection)).await {
         Ok(answer) => answer,
         Err(_) => Ok(Value::Nil),
+    };
+    let sharded = match of {
+        Of::Server => false,
+        Of::Node(_) => {
+            !matches!(run(redis::cmd("SPUBLISH").arg(&channel).arg("")).await, Err(error) if is_unknown(&error))
+        }
+    };
+    let words = if sharded {
+        ["spublish", "ssubscribe", "sunsubscribe"]
+    } else {
+        ["publish", "subscribe", "unsubscribe"]
+    };
+    missing.needed = match of {
+        Of::Server => at_a_server!(),
+        Of::Node(_) if sharded => in_a_cluster!(),
+        Of::Node(_) => in_an_old_cluster!(),
+    };
+    let with_names = |mut cmd: Cmd| {
+        cmd.arg(2).arg(&one).arg(&list).arg(&channel).arg(words[0]);
+        cmd.for_library()
     };
     match run(&with_names(script.by_source())).await {
         Ok(Value::Array(refused)) => {
@@ -176,7 +203,7 @@ pub(super) async fn missing(
             vec!["lpop", &*list],
             // Should it be made the primary just now, nothing is left behind.
             vec!["del", &*one, &*list],
-            vec!["spublish", &*channel, ""],
+            vec![words[0], &*channel, ""],
         ]);
     }
     if of != Of::Server {
@@ -184,8 +211,8 @@ pub(super) async fn missing(
             vec!["asking"],
             vec!["cluster", "slots"],
             vec!["cluster", "nodes"],
-            vec!["ssubscribe", &*channel],
-            vec!["sunsubscribe", &*channel],
+            vec![words[1], &*channel],
+            vec![words[2], &*channel],
         ]);
     }
     for words in all {
@@ -219,7 +246,8 @@ mod tests {
     fn the_page_names_the_same_rights() {
         let page = include_str!("../../../../../../docs/redis.md");
         let lines: Vec<_> = page.lines().filter(|line| line.starts_with("ACL SETUSER soloist")).collect();
-        let [server, cluster] = lines[..] else { panic!("{lines:?}") };
+        let [server, cluster, old] = lines[..] else { panic!("{lines:?}") };
+        assert!(old.ends_with(in_an_old_cluster!()), "{old}");
         assert!(server.ends_with(at_a_server!()), "{server}");
         assert!(cluster.ends_with(in_a_cluster!()), "{cluster}");
     }

@@ -1,6 +1,6 @@
 -- Tries what the verbs do, on names of its own, and leaves nothing behind.
 -- KEYS  two names that nobody uses
--- ARGV  1 a channel that nobody hears; 2 how it is told something, PUBLISH or SPUBLISH
+-- ARGV  1 a channel that nobody hears; 2 how it is told something, publish or spublish
 -- answer what the user may not do, each as its command and what the server said
 local one, list, refused = KEYS[1], KEYS[2], {}
 
