@@ -48,6 +48,16 @@ pub(super) enum Part {
     Lost,
 }
 
+/// What the end of a lease at one node means.
+pub(super) enum Ended {
+    /// A majority is known to have it.
+    Nothing,
+    /// No majority is known to have it.
+    Perhaps,
+    /// No majority can have it any more. Its own token.
+    Lease(FencingToken),
+}
+
 impl Leases {
     fn all(&self) -> MutexGuard<'_, BTreeMap<Ticket, Lease>> {
         // Nothing panics while it is held, and it is whole at every step.
@@ -142,28 +152,29 @@ impl Leases {
         true
     }
 
-    /// A node says that a lease of this token has ended there. Answers the lease's own token when no majority can
-    /// have it any more: then it is lost. Invariant: a word about another grant of the same request says nothing.
-    pub(super) fn lost_at(
-        &self,
-        node: usize,
-        ticket: Ticket,
-        token: FencingToken,
-        majority: usize,
-    ) -> Option<FencingToken> {
+    /// A node says that a lease of this token has ended there. Answers what that means for the lease. Invariant: a word
+    /// about another grant of the same request says nothing.
+    pub(super) fn lost_at(&self, node: usize, ticket: Ticket, token: FencingToken, majority: usize) -> Ended {
         let mut all = self.all();
-        let lease = all.get_mut(&ticket)?;
+        let Some(lease) = all.get_mut(&ticket) else { return Ended::Nothing };
         let meant = match lease.nodes[node] {
             Part::Held(held) => held == token,
             Part::Missing | Part::Asked => lease.token == token,
             Part::Lost => false,
         };
         if !meant {
-            return None;
+            return Ended::Nothing;
         }
         lease.nodes[node] = Part::Lost;
-        let left = lease.nodes.iter().filter(|part| **part != Part::Lost).count();
-        (left < majority).then_some(lease.token)
+        let count = |so: fn(&Part) -> bool| lease.nodes.iter().filter(|part| so(part)).count();
+        if count(|part| *part != Part::Lost) < majority {
+            return Ended::Lease(lease.token);
+        }
+        // The others may have it, or may never have had it: somebody else may have a majority by now.
+        match count(|part| matches!(part, Part::Held(_))) < majority {
+            true => Ended::Perhaps,
+            false => Ended::Nothing,
+        }
     }
 
     /// How many are known.
