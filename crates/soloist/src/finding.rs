@@ -99,7 +99,7 @@ impl fmt::Display for Finding {
 }
 
 /// What the words of a store that refuses are about, and the code of that.
-const REFUSALS: [(&str, &str); 15] = [
+const REFUSALS: [(&str, &str); 17] = [
     ("speak TLS", "tls"),
     ("InvalidContentType", "tls"),
     ("certificate", "tls"),
@@ -107,6 +107,8 @@ const REFUSALS: [(&str, &str); 15] = [
     ("WRONGPASS", "password"),
     ("NOAUTH", "password"),
     ("NOPERM", "rights"),
+    ("The user executing the script can't", "rights"),
+    ("ACL failure in script", "rights"),
     ("HELLO", "server-version"),
     ("it is version", "server-version"),
     ("Sentinel", "sentinel"),

@@ -28,6 +28,8 @@ pub(crate) struct Kept {
     pub(crate) token: FencingToken,
     pub(crate) holder: Holder,
     pub(crate) since: Moment,
+    /// With which other leases it is renewed; see [`Store::group`](crate::Store::group).
+    pub(crate) group: u16,
     /// It is not renewed beyond this.
     until: Option<Moment>,
     life: Mutex<Life>,
@@ -157,7 +159,13 @@ impl Kept {
             others,
         });
         let (ending, told) = (AtomicBool::new(false), Notify::new());
-        Kept { key, ticket, token, holder, since: Moment::now(), until: None, life, ending, told }
+        Kept { key, ticket, token, holder, since: Moment::now(), group: 0, until: None, life, ending, told }
+    }
+
+    /// The same, of a group that is renewed together.
+    pub(crate) fn in_group(mut self, group: u16) -> Self {
+        self.group = group;
+        self
     }
 
     /// The same, whose first life is of this length: when that is renewed goes by it.

@@ -262,7 +262,7 @@ impl Place {
         let kept = Kept::new((key.clone(), *ticket), grant.token, holder.clone(), *ttl, deadline);
         // A hand-over comes with a short ttl, which the first renewal lifts to the full one, when it is due: whoever
         // has released by then has saved it.
-        let kept = Arc::new(kept.at_first(grant.ttl).at_most(self.max_hold));
+        let kept = Arc::new(kept.at_first(grant.ttl).at_most(self.max_hold).in_group(self.store.group(key)));
         // From here on the keeper has it in place of the request; a closed one takes the request back.
         self.keeper.hold(&kept)?;
         self.asked = false;

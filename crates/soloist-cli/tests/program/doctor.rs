@@ -200,6 +200,38 @@ fn a_cluster_is_found() {
 }
 
 #[test]
+fn a_cluster_is_examined_and_what_loses_locks_there_is_told() {
+    let bus = free_port().to_string();
+    let server = [
+        &["--cluster-enabled", "yes", "--cluster-port", &bus, "--maxmemory", "100mb"][..],
+        &["--maxmemory-policy", "allkeys-lru"],
+    ];
+    let mut place = on(RedisServer::start_with(&server.concat()));
+    let server = place.server.as_ref().unwrap();
+    assert_eq!(server.say("CLUSTER ADDSLOTSRANGE 0 16383"), "+OK");
+    wait_for("the cluster", || server.say("SET k v") == "+OK");
+    place.url = server.url().replace("redis://", "redis-cluster://");
+    let (code, findings) = doctor(&place, &[]);
+    assert_eq!(code, 1, "{findings:#?}");
+    for (code, expected) in [
+        ("maxmemory-policy", "error"),
+        ("cluster", "note"),
+        ("cluster-coverage", "note"),
+        ("cluster-replicas", "warning"),
+        ("cluster-size", "warning"),
+    ] {
+        assert_eq!(level(&findings, code).as_deref(), Some(expected), "{code}: {findings:#?}");
+    }
+    let ended = place.soloist(&["run", "k", "--", "true"]);
+    let node = format!("127.0.0.1:{}", place.server.as_ref().unwrap().port());
+    let warning = format!("{} may lose locks: {node}: maxmemory-policy is allkeys-lru", place.url);
+    assert!(ended.code == 0 && ended.err.contains(&warning), "{ended:?}");
+    assert_eq!(place.soloist(&["run", "-q", "k", "--", "true"]).err, "");
+    place.server.as_ref().unwrap().set("maxmemory-policy", "noeviction");
+    assert_eq!(place.soloist(&["run", "k", "--", "true"]).err, "");
+}
+
+#[test]
 fn a_way_that_others_can_listen_to_is_found() {
     let place = on(RedisServer::start_with(GOOD));
     assert_eq!(level(&doctor(&place, &[]).1, "no-tls"), None);

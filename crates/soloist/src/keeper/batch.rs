@@ -67,6 +67,11 @@ impl Batch {
         self.leases.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn leases(&self) -> impl Iterator<Item = &Kept> {
+        self.leases.iter().map(|asked| &*asked.kept)
+    }
+
     #[cfg(any(test, soloist_shuttle))]
     pub(super) fn answered(mut self, answers: Result<Vec<Renewed>>) -> Self {
         self.answers = answers;

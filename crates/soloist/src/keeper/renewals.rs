@@ -23,6 +23,8 @@ pub(super) struct Renewals {
     times: BTreeSet<(Moment, Ticket)>,
     /// Those that are due, the one that ends first in front.
     ready: BTreeSet<(Moment, Ticket)>,
+    /// Those that a store renews group by group.
+    groups: BTreeMap<u16, BTreeSet<Ticket>>,
     /// The number of the last question.
     asked: u64,
 }
@@ -63,6 +65,9 @@ impl Renewals {
         let due = first_due(&kept, now);
         let ticket = kept.ticket;
         self.remove(ticket);
+        if kept.group != 0 {
+            self.groups.entry(kept.group).or_default().insert(ticket);
+        }
         let entry = Entry { kept, due, asking: None, time: None, ready: None, together: LARGEST };
         self.leases.insert(ticket, entry);
         self.plan(ticket)
@@ -81,7 +86,14 @@ impl Renewals {
 
     pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Arc<Kept>> {
         self.take_out(ticket);
-        self.leases.remove(&ticket).map(|entry| entry.kept)
+        let kept = self.leases.remove(&ticket)?.kept;
+        if let Some(group) = self.groups.get_mut(&kept.group) {
+            group.remove(&ticket);
+            if group.is_empty() {
+                self.groups.remove(&kept.group);
+            }
+        }
+        Some(kept)
     }
 
     pub(super) fn get(&self, ticket: Ticket) -> Option<&Arc<Kept>> {
@@ -201,8 +213,8 @@ impl Renewals {
         self.plan(ticket);
     }
 
-    /// The next leases to be asked for together: those that are due, in the order of their ends, and those that
-    /// would be soon: fewer, larger steps.
+    /// The next leases to be asked for together: those that are due, in the order of their ends, each with those of
+    /// its group; and those that would be soon: fewer, larger steps. Of groups only whole ones are asked for early.
     fn batch(&mut self, now: Moment, due: &mut Due) -> Option<Batch> {
         let mut together = LARGEST;
         let mut some = Vec::new();
@@ -212,12 +224,28 @@ impl Renewals {
                 break;
             }
             together = together.min(with);
+            if some.contains(ticket) {
+                continue;
+            }
             some.push(*ticket);
+            let group = self.leases.get(ticket).and_then(|entry| self.groups.get(&entry.kept.group));
+            for other in group.into_iter().flatten() {
+                if some.len() >= together {
+                    break;
+                }
+                let along = self.leases.get(other).is_some_and(|entry| {
+                    entry.together >= together && (entry.ready.is_some() || entry.is_soon(now))
+                });
+                if along && !some.contains(other) {
+                    some.push(*other);
+                }
+            }
         }
         if !some.is_empty() && some.len() < together {
             let left = together - some.len();
             let soon = self.times.iter().take(2 * LARGEST).filter(|(_, ticket)| {
-                self.leases.get(ticket).is_some_and(|entry| entry.together >= together && entry.is_soon(now))
+                let fits = |entry: &Entry| entry.kept.group == 0 && entry.together >= together;
+                self.leases.get(ticket).is_some_and(|entry| fits(entry) && entry.is_soon(now))
             });
             some.extend(soon.map(|(_, ticket)| *ticket).take(left));
         }
@@ -251,6 +279,11 @@ impl Renewals {
         };
         assert_eq!(self.times, placed(|entry| entry.time));
         assert_eq!(self.ready, placed(|entry| entry.ready));
+        let grouped = self.leases.iter().filter(|(_, entry)| entry.kept.group != 0);
+        let grouped: BTreeSet<_> = grouped.map(|(ticket, entry)| (entry.kept.group, *ticket)).collect();
+        let groups = self.groups.iter().flat_map(|(group, all)| all.iter().map(|ticket| (*group, *ticket)));
+        assert_eq!(groups.collect::<BTreeSet<_>>(), grouped);
+        assert!(self.groups.values().all(|group| !group.is_empty()));
     }
 }
 
@@ -263,9 +296,11 @@ pub(super) struct Asking {
 }
 
 impl Entry {
-    /// Whether it may be renewed along with others that are due.
+    /// Whether it may be renewed along with others that are due. Of one group the slack is half of the time from one
+    /// renewal to the next: of two leases one is so soon after the other, and from then on they are renewed together.
     fn is_soon(&self, now: Moment) -> bool {
-        let slack = self.kept.term().duration().unwrap_or_default() / 12;
+        let parts = if self.kept.group == 0 { 12 } else { 6 };
+        let slack = self.kept.term().duration().unwrap_or_default() / parts;
         self.asking.is_none() && self.ready.is_none() && self.due.is_some_and(|due| due <= now.after(slack))
     }
 
@@ -431,6 +466,65 @@ mod tests {
         assert_eq!(renewals.due(first, 9).batches.len(), 0, "no lease is asked for twice at a time");
         let ends: BTreeSet<_> = renewals.times.iter().map(|(time, _)| time.since(now)).collect();
         assert_eq!(ends, [TTL].into(), "what is asked for is looked at again at its end");
+    }
+
+    /// A lease of a group, taken at some time.
+    fn grouped(ticket: u128, group: u16, now: Moment) -> Arc<Kept> {
+        let kept = Arc::into_inner(lease(ticket, TTL, now)).unwrap();
+        Arc::new(kept.in_group(group))
+    }
+
+    #[test]
+    fn leases_of_one_group_find_each_other_and_stay_together() {
+        const GROUPS: u16 = 50;
+        let began = Moment::now();
+        let (mut now, mut renewals, mut leases) = (began, Renewals::default(), Vec::new());
+        // In steps of a hundredth of the time between renewals; for one of these times some are taken in each step.
+        let step = TTL / 300;
+        let mut dice = 7u64;
+        let mut calls = [0; 5];
+        for turn in 0..500 {
+            for n in 0..10 {
+                if turn < 100 {
+                    dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let (ticket, group) = (u128::from(dice), (dice >> 40) as u16 % GROUPS + 1);
+                    let kept = grouped(ticket << 7 | n, group, now);
+                    renewals.add(Arc::clone(&kept), now);
+                    leases.push(kept);
+                }
+            }
+            for batch in renewals.due(now, usize::MAX).batches {
+                // As a store asks that can renew one group a call.
+                let groups: BTreeSet<_> = batch.leases().map(|kept| kept.group).collect();
+                assert!(batch.len() <= LARGEST);
+                calls[turn / 100] += groups.len();
+                let count = batch.len();
+                answer(&mut renewals, batch, confirmed(count), now);
+            }
+            now = now.after(step);
+        }
+        assert_eq!(leases.len(), 1000);
+        assert!(leases.iter().all(|kept| kept.deadline().is_some_and(|end| end.since(now) > TTL / 2)));
+        // One a group and time between renewals, which are a little shorter than a third of the ttl.
+        assert!(calls[3..].iter().all(|calls| *calls <= usize::from(GROUPS) * 5 / 4), "{calls:?}");
+        for kept in leases {
+            renewals.remove(kept.ticket);
+        }
+        renewals.check();
+    }
+
+    #[test]
+    fn a_group_is_no_larger_than_a_batch() {
+        let now = Moment::now();
+        let mut renewals = Renewals::default();
+        let leases: Vec<_> = (0..250).map(|n| grouped(n * 997, 1 + (n / 125) as u16, now)).collect();
+        for kept in &leases {
+            renewals.add(Arc::clone(kept), now);
+        }
+        let due = renewals.due(now.after(TTL / 3), usize::MAX);
+        assert_eq!(due.batches.iter().map(Batch::len).sum::<usize>(), 250);
+        assert_eq!(due.batches.iter().map(Batch::len).max(), Some(LARGEST));
+        renewals.check();
     }
 
     #[test]

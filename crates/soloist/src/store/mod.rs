@@ -267,6 +267,14 @@ pub trait Store: Debug + Send + Sync + 'static {
         None
     }
 
+    /// Which keys one request can renew: those of the same number, where it is not 0. Leases of such keys are then
+    /// [renewed](Store::renew) at the same times. 0 where a request may be about any keys: only a cluster, whose keys
+    /// are at several servers, asks group by group.
+    fn group(&self, key: &Key) -> u16 {
+        let _ = key;
+        0
+    }
+
     /// Whether it has replicas, which [`Store::replicated`] could wait for.
     fn has_replicas(&self) -> bool {
         false

@@ -186,6 +186,10 @@ impl Store for PrefixStore {
         self.inner.leases_end_with_sessions()
     }
 
+    fn group(&self, key: &Key) -> u16 {
+        self.down(key).map_or(0, |key| self.inner.group(&key))
+    }
+
     fn longest_ttl(&self) -> Option<Duration> {
         self.inner.longest_ttl()
     }

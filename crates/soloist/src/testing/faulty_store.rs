@@ -374,6 +374,10 @@ impl Store for FaultyStore {
         hears
     }
 
+    fn group(&self, key: &Key) -> u16 {
+        self.inner.group(key)
+    }
+
     fn longest_ttl(&self) -> Option<Duration> {
         self.inner.longest_ttl()
     }

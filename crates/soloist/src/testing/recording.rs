@@ -122,6 +122,10 @@ impl Store for RecordingStore {
     async fn examine(&self, ttl: std::time::Duration) -> Result<Vec<crate::finding::Finding>> {
         self.inner.examine(ttl).await
     }
+    fn group(&self, key: &Key) -> u16 {
+        self.inner.group(key)
+    }
+
     fn longest_ttl(&self) -> Option<std::time::Duration> {
         self.inner.longest_ttl()
     }

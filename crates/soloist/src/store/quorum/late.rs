@@ -169,6 +169,9 @@ impl Store for LateStore {
     fn leases_end_with_sessions(&self) -> bool {
         self.store().is_ok_and(|store| store.leases_end_with_sessions())
     }
+    fn group(&self, key: &Key) -> u16 {
+        self.store().map_or(0, |store| store.group(key))
+    }
     fn longest_ttl(&self) -> Option<Duration> {
         self.store().map_or(self.longest, |store| store.longest_ttl())
     }

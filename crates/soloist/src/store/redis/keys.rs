@@ -107,6 +107,11 @@ pub(super) fn shard_events(shard: u8) -> Vec<u8> {
     format!("{PREFIX}{shard:02x}}}:e").into_bytes()
 }
 
+/// A name of a shard under which nothing ever stands.
+pub(super) fn shard_nothing(shard: u8) -> String {
+    format!("{PREFIX}{shard:02x}}}:nothing")
+}
+
 /// The pattern of the names of all keys that begin with `prefix`.
 pub(super) fn pattern(prefix: &str) -> String {
     let mut pattern = String::from("soloist:1:{*}:[lqr]:");

@@ -349,6 +349,10 @@ impl Store for RedisStore {
         self.options.boot_guard
     }
 
+    fn group(&self, key: &Key) -> u16 {
+        if self.way.is_cluster() { u16::from(self.shard(key)) + 1 } else { 0 }
+    }
+
     fn has_replicas(&self) -> bool {
         true
     }

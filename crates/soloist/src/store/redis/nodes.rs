@@ -25,8 +25,8 @@ pub(super) struct Nodes {
     pub(super) store: Arc<str>,
     pub(super) options: RedisOptions,
     finder: Finder,
-    /// Whether they are the nodes of a cluster, and only named here to be examined.
-    pub(super) cluster: bool,
+    /// Of the nodes of a cluster, which are only named here to be examined: a shard that each has, if it has any.
+    shards: Option<Vec<Option<u8>>>,
 }
 
 /// How the servers are found.
@@ -42,12 +42,26 @@ pub(super) type Found = (usize, Connection);
 
 impl Nodes {
     pub(super) fn new(store: Arc<str>, finder: Finder, options: RedisOptions) -> Self {
-        Nodes { store, options, finder, cluster: false }
+        Nodes { store, options, finder, shards: None }
     }
 
-    /// The nodes of a cluster.
-    pub(super) fn of_cluster(store: Arc<str>, clients: Vec<Client>, options: RedisOptions) -> Self {
-        Nodes { cluster: true, ..Self::new(store, Finder::Hosts(clients), options) }
+    /// The nodes of a cluster, each with a shard that it has, if it has any.
+    pub(super) fn of_cluster(
+        store: Arc<str>,
+        nodes: Vec<(Client, Option<u8>)>,
+        options: RedisOptions,
+    ) -> Self {
+        let (clients, shards) = nodes.into_iter().unzip();
+        Nodes { shards: Some(shards), ..Self::new(store, Finder::Hosts(clients), options) }
+    }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        self.shards.is_some()
+    }
+
+    /// A shard that a node of a cluster has, if it has any.
+    pub(super) fn shard(&self, node: usize) -> Option<u8> {
+        *self.shards.as_ref()?.get(node)?
     }
 
     /// The Sentinels that name the primary, where some do.

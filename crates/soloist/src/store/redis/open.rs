@@ -187,6 +187,7 @@ impl RedisStore {
             return Ok(None);
         };
         let routes = Arc::new(cluster.connect().await.map_err(|failed| failed.error)?);
+        routes.at_connect().await;
         let shard = if by == ScriptClock::Driven { |_: &Key| 0 } else { keys::shard };
         let (hub, events) = (Arc::clone(&parts.hub), parts.events.clone());
         let scripts = parts.scripts(true);

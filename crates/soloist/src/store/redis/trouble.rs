@@ -91,6 +91,10 @@ impl Trouble {
         if let Some((_, kind, hint)) = WORDS.into_iter().find(|(word, ..)| says(word)) {
             return Trouble::No(No { kind, why, hint });
         }
+        // What a command inside of a script was refused with: until 7.0, and later.
+        if why.contains("The user executing the script can't") || why.contains("ACL failure in script") {
+            return Trouble::No(No { kind: Never, why, hint: super::examine::HINT });
+        }
         if error.to_string().contains("max number of clients") {
             let hint = "the server has as many clients as it takes; raise maxclients there";
             return Trouble::No(No { kind: Away, why, hint });

@@ -255,6 +255,10 @@ impl Store for BridgeStore {
         Some(Arc::new(BridgeStore { inner: self.inner.beside(), marker: Arc::clone(&self.marker) }))
     }
 
+    fn group(&self, key: &Key) -> u16 {
+        self.inner.group(key)
+    }
+
     fn longest_ttl(&self) -> Option<Duration> {
         self.inner.longest_ttl()
     }

@@ -5,11 +5,10 @@ use redis::Value;
 use super::map::{self, Map};
 use crate::store::redis::at::At;
 use crate::store::redis::connection::Connection;
+use crate::store::redis::examine;
 use crate::store::redis::greeting::{self, Failed};
 use crate::store::redis::trouble::{Kind, No, Trouble};
 
-pub(super) const RIGHTS: &str = "a cluster needs some rights more: ACL SETUSER name +cluster|slots +cluster|nodes +asking \
-     +ssubscribe +sunsubscribe +spublish";
 /// Asks a node.
 pub(super) async fn ask(mut connection: Connection, asked: &At, store: &str) -> Result<Map, Failed> {
     let mut nodes = redis::cmd("CLUSTER");
@@ -31,7 +30,7 @@ fn failed(error: &redis::RedisError, store: &str) -> Failed {
             Failed::refused(store, No { kind: Kind::Never, why, hint: greeting::NO_CLUSTER })
         }
         Trouble::No(No { why, .. }) if why.starts_with("NOPERM") => {
-            Failed::refused(store, No { kind: Kind::Never, why, hint: RIGHTS })
+            Failed::refused(store, No { kind: Kind::Never, why, hint: examine::CLUSTER_HINT })
         }
         _ => greeting::failed(error, store),
     }

@@ -15,10 +15,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
 use super::hearing::{Channel, Shared};
+use crate::error::Error;
 use crate::observe;
 use crate::store::Told;
 use crate::store::redis::at::At;
 use crate::store::redis::backoff::Backoff;
+use crate::store::redis::examine;
 use crate::store::redis::greeting::{self, Failed};
 use crate::store::redis::pack::{self, Message};
 use crate::store::redis::trouble::{Kind, No, Trouble};
@@ -179,9 +181,16 @@ impl<'a> Ear<'a> {
             // First, so that whoever is heard at a node has said so where the next node finds it.
             if let Some(Channel::WakeUps(shard)) = channel
                 && word == SUBSCRIBE
-                && !matches!(timeout(limit, shared.mark(shard)).await, Ok(Ok(())))
             {
-                return Said::NotNow;
+                match timeout(limit, shared.mark(shard)).await {
+                    Ok(Ok(())) => {}
+                    // No waiting helps: whoever waits to be heard is told.
+                    Ok(Err(error @ Error::Refused { .. })) => {
+                        shared.refuse(&error);
+                        return Said::NotNow;
+                    }
+                    _ => return Said::NotNow,
+                }
             }
             match timeout(limit, cmd.query_async::<Value>(&mut connection)).await {
                 Ok(Ok(_)) => Said::Well,
@@ -251,7 +260,7 @@ impl<'a> Ear<'a> {
             Trouble::No(no) if no.kind == Kind::Never => {
                 let No { why, .. } = no;
                 let no =
-                    No { kind: Kind::Never, why: format!("{}: {why}", self.at), hint: super::ask::RIGHTS };
+                    No { kind: Kind::Never, why: format!("{}: {why}", self.at), hint: examine::CLUSTER_HINT };
                 self.shared.refuse(&Failed::refused(store, no).error);
             }
             _ => {}

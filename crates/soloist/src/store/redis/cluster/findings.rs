@@ -1,13 +1,55 @@
 //! What a cluster is like for locks, beside what each of its nodes is.
 
-use futures_util::future::join_all;
-use redis::Value;
-use tokio::time::timeout;
+use std::sync::Arc;
 
-use super::Cluster;
+use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use redis::Value;
+use tokio::time::{Instant, timeout, timeout_at};
+
 use super::map::Map;
+use super::{ASKED, Cluster, OTHERS, Routes};
 use crate::finding::{Finding, Level};
+use crate::observe;
 use crate::store::redis::at::At;
+use crate::store::redis::examine;
+
+impl Routes {
+    /// Looks at what loses locks, when a store is opened: at as many primaries as are asked for the map, and of those
+    /// at the ones that answer about as soon as the first. Their connections are used later on. Whoever may not ask is
+    /// not bothered.
+    pub(in crate::store::redis) async fn at_connect(&self) {
+        let one = async |at: Arc<At>| {
+            let (_, mut connection) = self.line(&at).ok()?.up().await.ok()?;
+            Some((at, redis::cmd("INFO").query_async::<Value>(&mut connection).await))
+        };
+        let (map, store) = (self.cluster.map(), &self.cluster.store);
+        let mut asked: FuturesUnordered<_> = map.primaries.iter().take(ASKED).cloned().map(one).collect();
+        let mut end = Instant::now() + self.cluster.options.response_timeout;
+        // What several nodes have in common is told once.
+        let mut found: Vec<(Finding, Vec<String>)> = Vec::new();
+        while let Ok(Some(answered)) = timeout_at(end, asked.next()).await {
+            end = end.min(Instant::now() + OTHERS);
+            match answered {
+                Some((at, Ok(told))) => {
+                    for finding in examine::grave(told) {
+                        match found.iter_mut().find(|(known, _)| *known == finding) {
+                            Some((_, nodes)) => nodes.push(at.to_string()),
+                            None => found.push((finding, vec![at.to_string()])),
+                        }
+                    }
+                }
+                Some((_, Err(error))) => observe::not_examined(store, &error),
+                None => {}
+            }
+        }
+        for (finding, mut nodes) in found {
+            nodes.sort_unstable();
+            let what = format!("{}: {}", nodes.join(", "), finding.what);
+            observe::may_lose_locks(store, &Finding { what, ..finding });
+        }
+    }
+}
 
 impl Cluster {
     /// What its nodes say of it.
@@ -46,15 +88,11 @@ fn judged(map: &Map) -> Vec<Finding> {
         let fix = "redis-cli --cluster fix HOST:PORT";
         found.push(Finding::new(Level::Error, "slots", what, why).fix(fix));
     }
-    if replicas < primaries {
-        let what = format!("{primaries} primaries have {replicas} replicas between them");
-        let why = "when a primary without one ends, its locks are away until it is back";
-        found.push(Finding::new(Level::Warning, "cluster-replicas", what, why));
-    }
     if primaries < 3 {
         let what = format!("{primaries} primaries cannot vote");
         let why = "a replica is promoted only when most primaries agree: at least three are needed";
-        found.push(Finding::new(Level::Warning, "cluster-size", what, why));
+        let fix = "redis-cli --cluster add-node NEW:PORT HOST:PORT; redis-cli --cluster rebalance HOST:PORT --cluster-use-empty-masters";
+        found.push(Finding::new(Level::Warning, "cluster-size", what, why).fix(fix));
     }
     found
 }

@@ -113,6 +113,11 @@ impl Map {
         self.owners.get(usize::from(shard))?.as_ref().map(|owner| &owner.at)
     }
 
+    /// A shard that a node has, if it has any.
+    pub(super) fn a_shard_of(&self, at: &At) -> Option<u8> {
+        (0..=u8::MAX).find(|shard| self.owner(*shard).is_some_and(|owner| **owner == *at))
+    }
+
     /// A node says that another has a shard. Answers whether that is news.
     pub(super) fn moved(&mut self, shard: u8, to: &At) -> bool {
         let to = Arc::new(to.clone());

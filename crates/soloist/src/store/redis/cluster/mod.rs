@@ -262,7 +262,8 @@ impl Cluster {
     pub(super) fn nodes(&self) -> Result<Nodes, Failed> {
         let map = self.map();
         let all = map.primaries.iter().chain(&map.replicas);
-        let clients = all.map(|at| self.client(at)).collect::<Result<_, _>>()?;
-        Ok(Nodes::of_cluster(Arc::clone(&self.store), clients, self.options.clone()))
+        let node = |at: &Arc<At>| self.client(at).map(|client| (client, map.a_shard_of(at)));
+        let nodes = all.map(node).collect::<Result<_, _>>()?;
+        Ok(Nodes::of_cluster(Arc::clone(&self.store), nodes, self.options.clone()))
     }
 }

@@ -21,6 +21,7 @@ use crate::store::redis::command::Cmd;
 use crate::store::redis::connection::Connection;
 use crate::store::redis::examine;
 use crate::store::redis::greeting::{self, Failed};
+use crate::store::redis::keys;
 use crate::store::redis::link::{Answered, Build};
 use crate::store::redis::scripts::Verb;
 use crate::store::redis::trouble::{Kind, No, Trouble};
@@ -228,6 +229,7 @@ impl Routes {
             Trouble::No(No { why, .. }) if why.contains("non local key") => Tried::Unsure(why),
             Trouble::No(No { kind: Kind::Never, why, hint }) => {
                 let store = self.cluster.store.to_string();
+                let hint = if hint == examine::HINT { examine::CLUSTER_HINT } else { hint };
                 return Err(Error::Refused { store, why: format!("{at}: {why}"), hint });
             }
             // It is no primary any more.
@@ -336,9 +338,10 @@ async fn query(mut connection: Connection, cmd: &redis::Cmd, asking: bool) -> Re
     both.cmd("ASKING").ignore().add_command(cmd.clone());
     match both.query_async(&mut connection).await {
         Ok((answer,)) => Ok(answer),
-        // What the server says of the second one, as if it had been sent alone.
-        Err(error) => Err(match error.clone().into_server_errors() {
-            Some(said) if !said.is_empty() => said[said.len() - 1].1.clone().into(),
+        // What the server says of the second one, as if it had been sent alone; unless the user may not ask so.
+        Err(error) => Err(match error.clone().into_server_errors().as_deref() {
+            Some([(0, refused), ..]) => refused.clone().into(),
+            Some([.., (_, said)]) => said.clone().into(),
             _ => error,
         }),
     }
@@ -378,7 +381,7 @@ fn with_nothing(cmd: &redis::Cmd, shard: u8) -> redis::Cmd {
         if at > 2 && left > 0 {
             left -= 1;
             if left == 0 {
-                out.arg(format!("soloist:1:{{{shard:02x}}}:nothing"));
+                out.arg(keys::shard_nothing(shard));
             }
         }
         out.arg(arg);

@@ -158,6 +158,43 @@ pub(super) fn role(info: &Info, several: bool, cluster: bool) -> Vec<Finding> {
     found
 }
 
+/// How a node of a cluster takes part in failovers.
+pub(super) fn failover(info: &Info) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut find = |level, code, what: &str, why: &str, fix: &str| {
+        found.push(Finding::new(level, code, what, why).fix(fix));
+    };
+    let replica = info.is("role", "slave");
+    if !replica && info.is("cluster-require-full-coverage", "yes") {
+        find(
+            Level::Note,
+            "cluster-coverage",
+            "cluster-require-full-coverage is yes",
+            "while the slots of one primary are at no node, the locks at all the others stand still too",
+            "CONFIG SET cluster-require-full-coverage no; CONFIG REWRITE (at every node)",
+        );
+    }
+    if replica && info.is("cluster-replica-no-failover", "yes") {
+        find(
+            Level::Warning,
+            "cluster-failover",
+            "this replica takes over by hand only (cluster-replica-no-failover yes)",
+            "when its primary ends, the locks there are away until somebody promotes it",
+            "CONFIG SET cluster-replica-no-failover no; CONFIG REWRITE",
+        );
+    }
+    if replica && info.is("cluster-replica-validity-factor", "0") {
+        find(
+            Level::Note,
+            "cluster-failover",
+            "it takes over however long ago it heard of its primary (cluster-replica-validity-factor 0)",
+            "it may not know the locks since then; tokens still grow",
+            "CONFIG SET cluster-replica-validity-factor 10; CONFIG REWRITE (then only one in step takes over)",
+        );
+    }
+    found
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -221,5 +258,15 @@ mod tests {
             let found = role(&Info::of(&format!("redis_mode:{mode}")), false, false);
             assert_eq!(levels(found), [(Level::Error, mode)]);
         }
+    }
+
+    #[test]
+    fn what_becomes_of_a_cluster_is_judged() {
+        let all = "cluster-require-full-coverage:yes\ncluster-replica-no-failover:yes\ncluster-replica-validity-factor:0";
+        let found = |role: &str| levels(failover(&Info::of(&format!("role:{role}\n{all}"))));
+        assert_eq!(found("master"), [(Level::Note, "cluster-coverage")]);
+        assert_eq!(found("slave"), [(Level::Warning, "cluster-failover"), (Level::Note, "cluster-failover")]);
+        assert_eq!(failover(&Info::of(&all.replace("yes", "no").replace(":0", ":10"))), []);
+        assert_eq!(failover(&Info::default()), []);
     }
 }

@@ -16,6 +16,10 @@ pub(super) const SETTINGS: [&str; 7] = [
     "lua-time-limit", // what the one before was called until 7.0
 ];
 
+/// The settings that say something about locks in a cluster.
+pub(super) const CLUSTER_SETTINGS: [&str; 3] =
+    ["cluster-require-full-coverage", "cluster-replica-no-failover", "cluster-replica-validity-factor"];
+
 /// Names and values. Everything may be missing: servers differ, and not everybody may ask.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Info(HashMap<String, String>);

@@ -12,7 +12,8 @@ use std::time::Duration;
 use redis::{Cmd, RedisError, Value};
 use tokio::time::timeout;
 
-use self::info::{Info, SETTINGS};
+use self::info::{CLUSTER_SETTINGS, Info, SETTINGS};
+use self::rights::Of;
 use super::at::At;
 use super::connection::Connection;
 use super::nodes::Nodes;
@@ -23,7 +24,7 @@ use crate::finding::{Finding, Level};
 use crate::observe;
 use crate::store::memory::StoreClock;
 
-pub(super) use self::rights::HINT;
+pub(super) use self::rights::{CLUSTER_HINT, HINT};
 
 /// How many round trips are timed, and for how long at most.
 const PINGS: usize = 100;
@@ -87,7 +88,10 @@ async fn servers(nodes: &Nodes, ttl: Duration) -> Result<Vec<Finding>> {
         Some(error) if seen.is_empty() => return Err(error),
         _ => {}
     }
-    if nodes.several() && !nodes.cluster {
+    if nodes.is_cluster() {
+        findings.extend(without_replica(&seen));
+        findings.extend(versions(&seen));
+    } else if nodes.several() {
         findings.extend(together(&seen));
     }
     for Seen { node, findings: found, .. } in seen {
@@ -103,17 +107,18 @@ pub(super) async fn at_connect(seat: &Seat) {
     let (store, limit) = (&seat.nodes().store, seat.nodes().options.response_timeout);
     let Ok((generation, mut connection)) = seat.up(tokio::time::Instant::now()).await else { return };
     match timeout(limit, redis::cmd("INFO").query_async::<Value>(&mut connection)).await {
-        Ok(Ok(told)) => {
-            let info = Info::of(&text(told));
-            let grave = data::eviction(&info).filter(|finding| finding.level == Level::Error);
-            for finding in grave.iter().chain(&data::min_replicas(&info)) {
-                observe::may_lose_locks(store, finding);
-            }
-        }
+        Ok(Ok(told)) => grave(told).iter().for_each(|finding| observe::may_lose_locks(store, finding)),
         Ok(Err(error)) => observe::not_examined(store, &error),
         // It owes a reply now.
         Err(_) => drop(seat.lost(generation, seat.unavailable(format!("no answer within {limit:?}")))),
     }
+}
+
+/// What of an `INFO` loses locks without anybody's fault.
+pub(super) fn grave(told: Value) -> Vec<Finding> {
+    let info = Info::of(&text(told));
+    let eviction = data::eviction(&info).filter(|finding| finding.level == Level::Error);
+    eviction.into_iter().chain(data::min_replicas(&info)).collect()
 }
 
 /// A connection, and how long an answer may take.
@@ -154,7 +159,8 @@ async fn examine_one(nodes: &Nodes, node: usize, ttl: Duration) -> Result<Seen> 
             Info::default()
         }
     };
-    for name in SETTINGS {
+    let of_cluster = if nodes.is_cluster() { &CLUSTER_SETTINGS[..] } else { &[] };
+    for name in SETTINGS.iter().chain(of_cluster) {
         match asked.ask(redis::cmd("CONFIG").arg("GET").arg(name)).await.ok_or_else(silent)? {
             Ok(told) => info.take(&told),
             Err(error) => {
@@ -167,16 +173,19 @@ async fn examine_one(nodes: &Nodes, node: usize, ttl: Duration) -> Result<Seen> 
     let (ahead, unsure) = clock(&mut asked).await.unwrap_or_default();
 
     findings.extend(service::version(&info));
-    findings.extend(data::role(&info, nodes.several(), nodes.cluster));
+    findings.extend(data::role(&info, nodes.several(), nodes.is_cluster()));
     findings.extend(data::eviction(&info));
     findings.extend(data::memory(&info));
     findings.extend(data::persistence(&info));
     findings.extend(data::min_replicas(&info));
+    findings.extend(data::failover(&info));
     findings.extend(service::limits(&info, options.health_check));
     findings.extend(service::way(login.addr(), login.redis_settings().password().is_some()));
     findings.extend(service::latency(pings, ttl));
     findings.extend(service::clock(ahead, unsure, ttl));
-    findings.extend(rights::missing(client, &mut asked.connection, asked.limit).await.finding(user));
+    let of = if nodes.is_cluster() { Of::Node(nodes.shard(node)) } else { Of::Server };
+    let missing = rights::missing(of, client, &mut asked.connection, asked.limit).await;
+    findings.extend(missing.finding(user, of));
     Ok(Seen { node: address, info, findings })
 }
 
@@ -234,14 +243,27 @@ fn together(seen: &[Seen]) -> Vec<Finding> {
             findings.push(Finding::new(Level::Warning, "min-replicas", what, why).fix(fix).at(&*one.node));
         }
     }
+    findings.extend(versions(seen));
+    findings
+}
+
+fn versions(seen: &[Seen]) -> Option<Finding> {
     let mut versions: Vec<String> = seen.iter().map(|one| one.info.version()).collect();
     versions.sort_unstable();
     versions.dedup();
-    if versions.len() > 1 {
-        let what = format!("they are not of one version: {}", versions.join(", "));
-        findings.push(Finding::new(Level::Note, "versions", what, "after a failover another one serves"));
-    }
-    findings
+    let what = format!("they are not of one version: {}", versions.join(", "));
+    let why = "after a failover another one serves";
+    (versions.len() > 1).then(|| Finding::new(Level::Note, "versions", what, why))
+}
+
+/// Which primaries of a cluster nobody could take over from.
+fn without_replica(seen: &[Seen]) -> Option<Finding> {
+    let is_alone = |one: &&Seen| one.info.is("role", "master") && one.info.is("connected_slaves", "0");
+    let alone: Vec<&str> = seen.iter().filter(is_alone).map(|one| &*one.node).collect();
+    let what = format!("no replica follows {}", alone.join(", "));
+    let why = "when a primary without one ends, its locks are away until it is back";
+    let fix = "redis-cli --cluster add-node NEW:PORT HOST:PORT --cluster-slave";
+    (!alone.is_empty()).then(|| Finding::new(Level::Warning, "cluster-replicas", what, why).fix(fix))
 }
 
 fn told(one: &Seen, primary: Option<&Seen>) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::Value;
 
 use super::info::Info;
-use super::rights::Missing;
+use super::rights::{Missing, Of};
 use super::{data, service};
 
 /// Whatever a server says of itself and of its settings, it is judged.
@@ -22,11 +22,12 @@ pub(crate) fn info(bytes: &[u8]) {
     found.extend(data::memory(&info));
     found.extend(data::persistence(&info));
     found.extend(data::min_replicas(&info));
+    found.extend(data::failover(&info));
     found.extend(service::limits(&info, Duration::from_secs(3)));
     found.extend(service::clock(info.number("ahead").unwrap_or(0), Duration::ZERO, ttl));
     let mut missing = Missing::default();
     text.lines().for_each(|line| missing.take("get", line));
-    found.extend(missing.finding("u"));
+    found.extend(missing.finding("u", if several { Of::Node(None) } else { Of::Server }));
     assert!(found.iter().all(|finding| !finding.code.is_empty() && !finding.why.is_empty()));
 }
 
@@ -37,6 +38,7 @@ pub(crate) fn info_seeds() -> Vec<Vec<u8>> {
         "connected_slaves:2\r\nrole:slave\r\nslave0:ip=1,port=2,state=online,offset=3,lag=0\r\nmaster_link_status:down",
         "client-output-buffer-limit:normal 0 0 0 pubsub 1 2 60\nlua-time-limit:50\nsave:\nconnected_slaves:99999",
         "client-output-buffer-limit pubsub save  appendfsync no",
+        "role:slave\ncluster-require-full-coverage:yes\ncluster-replica-no-failover:yes\ncluster-replica-validity-factor:0",
         "NOPERM this user has no permissions to access one of the channels",
         "connected_clients:18446744073709551615\nmaxclients:18446744073709551615",
     ]

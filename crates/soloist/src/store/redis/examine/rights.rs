@@ -14,17 +14,56 @@ use crate::store::redis::connection::Connection;
 use crate::store::redis::keys;
 use crate::store::redis::scripts::Verb;
 
-/// The least that a user needs, in the words of `ACL SETUSER`; docs/redis.md has the same line.
+/// What a user needs everywhere, in the words of `ACL SETUSER`.
 macro_rules! needed {
+    ($more:literal) => {
+        concat!(
+            "~soloist:1:* &soloist:1:* +eval +evalsha +get +set +del +pexpire +rpush +lpop +lrange +lrem +llen \
+             +getrange +strlen +time +scan +ping +info ",
+            $more
+        )
+    };
+}
+
+/// The least that a user needs at a server; docs/redis.md has the same line.
+macro_rules! at_a_server {
     () => {
-        "~soloist:1:* &soloist:1:* +eval +evalsha +get +set +del +pexpire +rpush +lpop +lrange +lrem +llen \
-         +getrange +strlen +publish +time +scan +subscribe +unsubscribe +ping +info"
+        needed!("+publish +subscribe +unsubscribe")
+    };
+}
+
+/// The least that a user needs at every node of a cluster; docs/redis.md has the same line.
+macro_rules! in_a_cluster {
+    () => {
+        needed!("+spublish +ssubscribe +sunsubscribe +asking +cluster|slots +cluster|nodes")
     };
 }
 
 /// What to do about a missing right where the user's name is not at hand.
 pub(in crate::store::redis) const HINT: &str =
-    concat!("give the user its rights: ACL SETUSER name ", needed!());
+    concat!("give the user its rights: ACL SETUSER name ", at_a_server!());
+
+/// The same in a cluster.
+pub(in crate::store::redis) const CLUSTER_HINT: &str =
+    concat!("give the user its rights, at every node: ACL SETUSER name ", in_a_cluster!());
+
+/// What the rights are needed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    /// A server that has all keys.
+    Server,
+    /// A node of a cluster, and a shard that it has. A replica has none.
+    Node(Option<u8>),
+}
+
+impl Of {
+    fn needed(self) -> &'static str {
+        match self {
+            Of::Server => at_a_server!(),
+            Of::Node(_) => in_a_cluster!(),
+        }
+    }
+}
 
 /// What a user may not do.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -56,7 +95,7 @@ impl Missing {
         }
     }
 
-    pub(super) fn finding(&self, user: &str) -> Option<Finding> {
+    pub(super) fn finding(&self, user: &str, of: Of) -> Option<Finding> {
         let mut parts = Vec::new();
         if !self.commands.is_empty() {
             parts.push(format!("may not run {}", self.commands.join(", ")));
@@ -69,26 +108,37 @@ impl Missing {
         }
         let what = format!("the user {user} {}", parts.join("; "));
         let why = "requests fail with NOPERM when they first need it, a release or a renewal among them";
-        let fix = format!("ACL SETUSER {user} {}", needed!());
+        let fix = format!("ACL SETUSER {user} {}", of.needed());
         (!parts.is_empty()).then(|| Finding::new(Level::Error, "rights", what, why).fix(fix))
     }
 }
 
-/// Tries everything, each thing for so long at most.
-pub(super) async fn missing(client: &Client, connection: &mut Connection, limit: Duration) -> Missing {
+/// Tries everything, each thing for so long at most. It is the last that is asked on this connection.
+pub(super) async fn missing(
+    of: Of,
+    client: &Client,
+    connection: &mut Connection,
+    limit: Duration,
+) -> Missing {
     let mut missing = Missing::default();
-    let script = Verb::alone(include_str!("try.lua"));
-    let scratch = format!("soloist:1:{{00}}:doctor:{}", Ticket::mint());
+    let (script, shard) =
+        (Verb::alone(include_str!("try.lua")), if let Of::Node(Some(shard)) = of { shard } else { 0 });
+    let scratch = format!("soloist:1:{{{shard:02x}}}:doctor:{}", Ticket::mint());
+    let (one, list) = (format!("{scratch}:1"), format!("{scratch}:2"));
+    let (publish, channel) = match of {
+        Of::Server => ("PUBLISH", keys::NOTHING.to_owned()),
+        Of::Node(_) => ("SPUBLISH", keys::shard_nothing(shard)),
+    };
     let with_names = |mut cmd: Cmd| {
-        cmd.arg(2).arg(format!("{scratch}:1")).arg(format!("{scratch}:2")).arg(keys::NOTHING);
-        cmd
+        cmd.arg(2).arg(&one).arg(&list).arg(&channel).arg(publish);
+        cmd.for_library()
     };
     // A command that is not answered at all is not a matter of rights.
     let mut run = async |cmd: &redis::Cmd| match timeout(limit, cmd.query_async::<Value>(connection)).await {
         Ok(answer) => answer,
         Err(_) => Ok(Value::Nil),
     };
-    match run(&with_names(script.by_source()).for_library()).await {
+    match run(&with_names(script.by_source())).await {
         Ok(Value::Array(refused)) => {
             for told in refused {
                 if let Value::BulkString(told) = told
@@ -100,13 +150,45 @@ pub(super) async fn missing(client: &Client, connection: &mut Connection, limit:
         }
         answer => missing.tried("eval", &answer),
     }
-    missing.tried("evalsha", &run(&with_names(script.by_hash()).for_library()).await);
-    let mut scan = redis::cmd("SCAN");
-    scan.arg(0).arg("MATCH").arg(keys::NOTHING).arg("COUNT").arg(1);
-    missing.tried("scan", &run(&scan).await);
-    missing.tried("ping", &run(&redis::cmd("PING")).await);
-    missing.tried("info", &run(redis::cmd("INFO").arg("server")).await);
-    if let Ok(Ok(mut hearing)) = timeout(limit, client.get_async_pubsub()).await {
+    missing.tried("evalsha", &run(&with_names(script.by_hash())).await);
+    let nothing = keys::NOTHING;
+    let mut all =
+        vec![vec!["scan", "0", "match", nothing, "count", "1"], vec!["ping"], vec!["info", "server"]];
+    if of == Of::Node(None) {
+        // It runs no script, and says where the keys are (`MOVED`); but first of all, whether the user may ask that.
+        all.extend([
+            vec!["time"],
+            vec!["get", &*one],
+            vec!["getrange", &*one, "0", "1"],
+            vec!["strlen", &*one],
+            vec!["pexpire", &*one, "1"],
+            vec!["set", &*one, "", "px", "1"],
+            vec!["llen", &*list],
+            vec!["lrange", &*list, "0", "1"],
+            vec!["lrem", &*list, "1", ""],
+            vec!["rpush", &*list, ""],
+            vec!["lpop", &*list],
+            // Should it be made the primary just now, nothing is left behind.
+            vec!["del", &*one, &*list],
+            vec!["spublish", &*channel, ""],
+        ]);
+    }
+    if of != Of::Server {
+        all.extend([
+            vec!["asking"],
+            vec!["cluster", "slots"],
+            vec!["cluster", "nodes"],
+            vec!["ssubscribe", &*channel],
+            vec!["sunsubscribe", &*channel],
+        ]);
+    }
+    for words in all {
+        let name = if words[0] == "cluster" { words.join("|") } else { words[0].into() };
+        missing.tried(&name, &run(redis::cmd(words[0]).arg(&words[1..])).await);
+    }
+    if of == Of::Server
+        && let Ok(Ok(mut hearing)) = timeout(limit, client.get_async_pubsub()).await
+    {
         let _ = timeout(limit, hear(&mut hearing, &mut missing)).await;
     }
     missing.commands.dedup();
@@ -130,8 +212,10 @@ mod tests {
     #[test]
     fn the_page_names_the_same_rights() {
         let page = include_str!("../../../../../../docs/redis.md");
-        let line = page.lines().find(|line| line.starts_with("ACL SETUSER soloist"));
-        assert!(line.is_some_and(|line| line.ends_with(needed!())), "{line:?}");
+        let lines: Vec<_> = page.lines().filter(|line| line.starts_with("ACL SETUSER soloist")).collect();
+        let [server, cluster] = lines[..] else { panic!("{lines:?}") };
+        assert!(server.ends_with(at_a_server!()), "{server}");
+        assert!(cluster.ends_with(in_a_cluster!()), "{cluster}");
     }
 
     #[test]

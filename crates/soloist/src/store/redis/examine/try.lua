@@ -1,6 +1,6 @@
 -- Tries what the verbs do, on names of its own, and leaves nothing behind.
 -- KEYS  two names that nobody uses
--- ARGV  a channel that nobody hears
+-- ARGV  1 a channel that nobody hears; 2 how it is told something, PUBLISH or SPUBLISH
 -- answer what the user may not do, each as its command and what the server said
 local one, list, refused = KEYS[1], KEYS[2], {}
 
@@ -34,5 +34,5 @@ if removes then
   redis.pcall('LPOP', list)
   redis.pcall('DEL', list)
 end
-try('PUBLISH', ARGV[1], '')
+try(ARGV[2], ARGV[1], '')
 return refused
