@@ -52,12 +52,14 @@ async fn hear(
 ) {
     loop {
         let notice = match from.recv().await {
-            Ok(Notice::Lost(ticket, token, loss)) => match leases.lost_at(node, ticket, token, majority) {
-                Ended::Lease(token) => Some(Notice::Lost(ticket, token, loss)),
-                // Its next renewal may be far away; asked at once, the nodes say what is so.
-                Ended::Perhaps => Some(Notice::AskAgain),
-                Ended::Nothing => None,
-            },
+            Ok(Notice::Lost(ticket, token, loss)) => {
+                match leases.lost_at(node, ticket, token, &loss, majority) {
+                    Ended::Lease(token) => Some(Notice::Lost(ticket, token, loss)),
+                    // Its next renewal may be far away; asked at once, the nodes say what is so.
+                    Ended::Perhaps => Some(Notice::AskAgain),
+                    Ended::Nothing => None,
+                }
+            }
             Ok(Notice::AskAgain) | Err(RecvError::Lagged(_)) => Some(Notice::AskAgain),
             Err(RecvError::Closed) => return,
         };

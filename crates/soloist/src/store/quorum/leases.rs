@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::error::Loss;
 use crate::name::{FencingToken, Ticket};
 use crate::protocol::Request;
 
@@ -46,6 +47,9 @@ pub(super) enum Part {
     Asked,
     /// It said that it has ended there.
     Lost,
+    /// It said that somebody has ended it there. Invariant: it is not put there again, for whoever did that may have
+    /// been given the key by a majority since; the lease lives by the others, or not.
+    Taken,
 }
 
 /// What the end of a lease at one node means.
@@ -114,10 +118,13 @@ impl Leases {
         }
     }
 
-    /// Writes down what a node has said. Answers whether the lease still stands.
+    /// Writes down what a node has said. Answers whether the lease still stands, and is to be there.
     pub(super) fn at(&self, ticket: Ticket, token: FencingToken, node: usize, part: Part) -> bool {
         let mut all = self.all();
         let Some(lease) = all.get_mut(&ticket).filter(|lease| lease.token == token) else { return false };
+        if lease.nodes[node] == Part::Taken {
+            return false;
+        }
         lease.nodes[node] = part;
         true
     }
@@ -145,7 +152,7 @@ impl Leases {
     pub(super) fn lacks(&self, ticket: Ticket, token: FencingToken, node: usize) -> bool {
         let mut all = self.all();
         let Some(lease) = all.get_mut(&ticket).filter(|lease| lease.token == token) else { return false };
-        if lease.nodes[node] == Part::Asked {
+        if matches!(lease.nodes[node], Part::Asked | Part::Taken) {
             return false;
         }
         lease.nodes[node] = Part::Missing;
@@ -154,20 +161,30 @@ impl Leases {
 
     /// A node says that a lease of this token has ended there. Answers what that means for the lease. Invariant: a word
     /// about another grant of the same request says nothing.
-    pub(super) fn lost_at(&self, node: usize, ticket: Ticket, token: FencingToken, majority: usize) -> Ended {
+    pub(super) fn lost_at(
+        &self,
+        node: usize,
+        ticket: Ticket,
+        token: FencingToken,
+        loss: &Loss,
+        majority: usize,
+    ) -> Ended {
         let mut all = self.all();
         let Some(lease) = all.get_mut(&ticket) else { return Ended::Nothing };
         let meant = match lease.nodes[node] {
             Part::Held(held) => held == token,
             Part::Missing | Part::Asked => lease.token == token,
-            Part::Lost => false,
+            Part::Lost | Part::Taken => false,
         };
         if !meant {
             return Ended::Nothing;
         }
-        lease.nodes[node] = Part::Lost;
+        lease.nodes[node] = match loss {
+            Loss::TakenOver { .. } | Loss::Released => Part::Taken,
+            Loss::Expired | Loss::Gone => Part::Lost,
+        };
         let count = |so: fn(&Part) -> bool| lease.nodes.iter().filter(|part| so(part)).count();
-        if count(|part| *part != Part::Lost) < majority {
+        if count(|part| !matches!(part, Part::Lost | Part::Taken)) < majority {
             return Ended::Lease(lease.token);
         }
         // The others may have it, or may never have had it: somebody else may have a majority by now.
