@@ -1,5 +1,6 @@
 //! The suites that a server decides, against one server program after the other.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -31,14 +32,51 @@ pub(crate) fn matrix(args: &[String]) -> Result<(), Failure> {
         return Err(Failure::own("matrix wants server programs, as /opt/valkey-9/bin/valkey-server"));
     }
     let programs = args.iter().map(|program| found(program)).collect::<Result<Vec<_>, _>>()?;
-    let mut failed = Vec::new();
+    let (mut told, mut all_passed) = (Vec::new(), true);
     for (program, version) in &programs {
-        eprintln!("\n{version}");
-        if let Err(failure) = suites(program) {
-            failed.push(format!("{version}: {}", failure.what));
-        }
+        let lacks = Lacks::of(program, version)?;
+        eprintln!("\n{version}{lacks}");
+        let passed = suites(program, &lacks);
+        all_passed &= passed.is_ok();
+        told.push(match passed {
+            Ok(()) => format!("{version}{lacks}: passed"),
+            Err(failure) => format!("{version}{lacks}: {}", failure.what),
+        });
     }
-    if failed.is_empty() { Ok(()) } else { Err(Failure::own(failed.join("\n"))) }
+    let told = told.join("\n");
+    if !all_passed {
+        return Err(Failure::own(told));
+    }
+    println!("{told}");
+    Ok(())
+}
+
+/// What a server does not have, so that what needs it is left out, and said to be.
+struct Lacks {
+    /// It was built without.
+    tls: bool,
+    /// The clusters that the store speaks to are of 7.0 or newer.
+    cluster: bool,
+}
+
+impl Lacks {
+    fn of(program: &Path, version: &str) -> Result<Self, Failure> {
+        let number = version.split_once("v=").and_then(|(_, number)| number.split('.').next()?.parse().ok());
+        let number: u32 = number.ok_or_else(|| Failure::own(format!("of which version is {version}?")))?;
+        // It ends at once, either since it has nowhere to listen, or since it does not know the setting.
+        let tried = Command::new(program).args(["--port", "0", "--tls-port", "0"]).output();
+        let tried = tried.map_err(|error| Failure::own(format!("{}: {error}", program.display())))?;
+        let said = [tried.stdout, tried.stderr].concat();
+        let tls = String::from_utf8_lossy(&said).contains("Bad directive");
+        Ok(Lacks { tls, cluster: number < 7 })
+    }
+}
+
+impl fmt::Display for Lacks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.tls { ", without TLS" } else { "" })?;
+        f.write_str(if self.cluster { ", without Cluster" } else { "" })
+    }
 }
 
 /// The program itself, and what it says that it is.
@@ -56,7 +94,7 @@ fn found(program: &str) -> Result<(PathBuf, String), Failure> {
 }
 
 /// Runs the suites with this program as the `redis-server` of the PATH: that is what tests start.
-fn suites(program: &Path) -> Result<(), Failure> {
+fn suites(program: &Path, lacks: &Lacks) -> Result<(), Failure> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let folder = target.join(format!("matrix-{}", std::process::id()));
     let own = |error: std::io::Error| Failure::own(format!("{}: {error}", folder.display()));
@@ -66,10 +104,15 @@ fn suites(program: &Path) -> Result<(), Failure> {
         let paths = std::env::var_os("PATH").unwrap_or_default();
         let paths = [folder.clone()].into_iter().chain(std::env::split_paths(&paths));
         let paths = std::env::join_paths(paths).map_err(|error| Failure::own(error.to_string()))?;
-        let suites = SUITES.iter().flat_map(|suite| ["--test", suite]);
+        let suites = SUITES.iter().filter(|suite| !(lacks.cluster && **suite == "redis_cluster"));
+        let suites = suites.flat_map(|suite| ["--test", suite]);
+        let skips = [("tls", lacks.tls), ("cluster", lacks.cluster)];
+        let skips = skips.iter().filter(|(_, lacks)| *lacks).flat_map(|(name, _)| ["--skip", name]);
         Step::cargo("test")
             .args(["-p", "soloist", "--no-fail-fast"])
             .args(suites)
+            .args(["--"])
+            .args(skips)
             .env("PATH", &paths.to_string_lossy())
             .run()
     });

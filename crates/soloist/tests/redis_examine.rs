@@ -123,10 +123,13 @@ async fn several_servers_are_examined_together() {
     assert_eq!((at("min-replicas"), at("maxmemory-policy")), (Some(one.clone()), Some(other.clone())));
     assert!(findings.is_sorted_by_key(|finding| std::cmp::Reverse(finding.level)), "worst first");
 
-    // The replica may be the next primary.
-    for server in [&primary, &replica] {
-        run(server, &["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
-    }
+    // The next primary is to have one as well.
+    run(&primary, &["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
+    let next = |findings: &[Finding]| {
+        of(findings, "min-replicas").is_some_and(|it| it.node.as_ref() == Some(&other))
+    };
+    until(&url, "the replica's minimum to be missed", next).await;
+    run(&replica, &["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
     until(&url, "the minimum to be seen", |findings| of(findings, "min-replicas").is_none()).await;
 
     run(&primary, &["CONFIG", "SET", "min-replicas-to-write", "0"]).await;

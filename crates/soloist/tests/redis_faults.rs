@@ -206,10 +206,13 @@ async fn a_server_that_answers_late_grants_once() {
 
 #[tokio::test]
 async fn a_server_that_stops_for_a_while_is_noticed_by_the_ear() {
-    let server = RedisServer::start_with(&["--enable-debug-command", "yes"]);
+    let server = RedisServer::start();
     let store = RedisStore::connect_with(&server.url(), hasty()).await.unwrap();
     let mut notices = store.notices();
-    run(&server, &["DEBUG", "SLEEP", "1.5"]).await;
+    // For longer than the ear waits for an answer.
+    server.freeze();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    server.wake();
     assert_eq!(in_time(notices.recv()).await.unwrap(), Notice::AskAgain);
 }
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use soloist::protocol::{Answer, Held, KeyState, Published, TOKENS_AHEAD, Who};
-use soloist::{EventKind, FencingToken, Key, Ticket};
+use soloist::protocol::{Answer, Held, KeyState, Published, Renewal, TOKENS_AHEAD, Who};
+use soloist::{Event, EventKind, FencingToken, Key, Ticket};
 
 use crate::call::{Call, Heard, Said, Step};
 use crate::case::{Case, Turn};
@@ -36,6 +36,12 @@ fn holds(condition: bool, what: &str) -> Result<(), String> {
     if condition { Ok(()) } else { Err(what.to_owned()) }
 }
 
+/// Whether this tells of a token that a renewal raised: that is no grant.
+fn is_raised(call: &Call, event: &Event) -> bool {
+    let raises = |one: &Renewal| one.key == event.key && one.at_least == Some(event.token);
+    matches!(call, Call::Renew(all) if all.iter().any(raises))
+}
+
 /// What must hold after a step.
 fn invariants(machine: &Machine, before: &Before, call: &Call, step: &Step) -> Result<(), String> {
     holds(machine.table.last >= before.last, "the counter never falls")?;
@@ -43,6 +49,13 @@ fn invariants(machine: &Machine, before: &Before, call: &Call, step: &Step) -> R
     for event in
         step.events.iter().filter(|e| matches!(e.kind, EventKind::Locked | EventKind::TakenOver { .. }))
     {
+        if is_raised(call, event) {
+            // Others may have been given larger ones meanwhile: tokens are compared for one key.
+            let before = before.held.get(&event.key).map(|(_, token)| *token);
+            holds(before.is_none_or(|before| event.token > before), "a token is raised, not lowered")?;
+            last = last.max(event.token);
+            continue;
+        }
         holds(event.token > last, "each grant has a larger token than the one before")?;
         // Whoever holds it has as many tokens as it was given.
         let held = machine.table.keys.get(&event.key).and_then(|state| state.holders.first());

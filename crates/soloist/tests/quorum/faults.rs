@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use soloist::protocol::Mode;
+use soloist::protocol::{Mode, Who};
 use soloist::store::memory::{MemoryStore, StoreClock};
 use soloist::testing::{Checker, End, FaultyStore, Rates, Recorder, Verb, What};
 use soloist::{Client, Error, Loss, Store, Want};
 
-use crate::{handed_over, quorum, soon, until};
+use crate::{handed_over, lock, quorum, soon, until};
 
 const TTL: Duration = Duration::from_secs(20);
 
@@ -53,6 +53,20 @@ async fn a_slow_node_holds_nobody_up() {
     soon(lease.renew(TTL)).await.unwrap();
     soon(lease.release()).await.unwrap();
     assert!(soon(b.try_lock("k")).await.unwrap().is_some());
+}
+
+/// Whoever has the bare majority and loses one of its nodes may have lost the lease, though two nodes have not said so: one
+/// of them never had it. The word of one has all asked at once, not at the next renewal.
+#[tokio::test]
+async fn a_lease_that_one_of_its_two_nodes_ended_is_asked_for_at_once() {
+    let ground = Ground::new();
+    let other = lock("k", "other");
+    ground.0[2].acquire(&other).await.unwrap();
+    let (a, _) = ground.client("a");
+    let lease = soon(a.lock("k").ttl(Duration::from_secs(3600))).await.unwrap();
+    ground.0[1].release(lease.key(), &Who::Any).await.unwrap();
+    soon(lease.lost()).await;
+    assert!(soon(a.inspect("k")).await.unwrap().holding.is_none_or(|held| held.holder.as_str() != "a"));
 }
 
 #[tokio::test]

@@ -226,8 +226,10 @@ impl Team {
     /// Cuts the replicas off: what is written from now on stays at the primary.
     pub async fn cut_replicas(&self, primary: usize) {
         for replica in (0..3).filter(|node| *node != primary) {
-            run::<()>(&self.nodes.0[replica], &["CONFIG", "SET", "masteruser", "nobody", "masterauth", "x"])
-                .await;
+            // One by one: servers before 7.0 take no more at a time.
+            for (name, value) in [("masteruser", "nobody"), ("masterauth", "x")] {
+                run::<()>(&self.nodes.0[replica], &["CONFIG", "SET", name, value]).await;
+            }
         }
         run::<()>(&self.nodes.0[primary], &["CLIENT", "KILL", "TYPE", "replica"]).await;
         soon(async {

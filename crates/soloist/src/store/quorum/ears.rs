@@ -7,7 +7,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 
 use super::Nodes;
-use super::leases::Leases;
+use super::leases::{Ended, Leases};
 use crate::store::Notice;
 
 /// How many notices may be under way; a keeper that is slower asks about all of its leases.
@@ -53,8 +53,12 @@ async fn hear(
     loop {
         let notice = match from.recv().await {
             Ok(Notice::Lost(ticket, token, loss)) => {
-                let lost = leases.lost_at(node, ticket, token, majority);
-                lost.map(|token| Notice::Lost(ticket, token, loss))
+                match leases.lost_at(node, ticket, token, &loss, majority) {
+                    Ended::Lease(token) => Some(Notice::Lost(ticket, token, loss)),
+                    // Its next renewal may be far away; asked at once, the nodes say what is so.
+                    Ended::Perhaps => Some(Notice::AskAgain),
+                    Ended::Nothing => None,
+                }
             }
             Ok(Notice::AskAgain) | Err(RecvError::Lagged(_)) => Some(Notice::AskAgain),
             Err(RecvError::Closed) => return,

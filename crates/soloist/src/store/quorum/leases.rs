@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::error::Loss;
 use crate::name::{FencingToken, Ticket};
 use crate::protocol::Request;
 
@@ -46,6 +47,19 @@ pub(super) enum Part {
     Asked,
     /// It said that it has ended there.
     Lost,
+    /// It said that somebody has ended it there. Invariant: it is not put there again, for whoever did that may have
+    /// been given the key by a majority since; the lease lives by the others, or not.
+    Taken,
+}
+
+/// What the end of a lease at one node means.
+pub(super) enum Ended {
+    /// A majority is known to have it.
+    Nothing,
+    /// No majority is known to have it.
+    Perhaps,
+    /// No majority can have it any more. Its own token.
+    Lease(FencingToken),
 }
 
 impl Leases {
@@ -104,10 +118,13 @@ impl Leases {
         }
     }
 
-    /// Writes down what a node has said. Answers whether the lease still stands.
+    /// Writes down what a node has said. Answers whether the lease still stands, and is to be there.
     pub(super) fn at(&self, ticket: Ticket, token: FencingToken, node: usize, part: Part) -> bool {
         let mut all = self.all();
         let Some(lease) = all.get_mut(&ticket).filter(|lease| lease.token == token) else { return false };
+        if lease.nodes[node] == Part::Taken {
+            return false;
+        }
         lease.nodes[node] = part;
         true
     }
@@ -135,35 +152,46 @@ impl Leases {
     pub(super) fn lacks(&self, ticket: Ticket, token: FencingToken, node: usize) -> bool {
         let mut all = self.all();
         let Some(lease) = all.get_mut(&ticket).filter(|lease| lease.token == token) else { return false };
-        if lease.nodes[node] == Part::Asked {
+        if matches!(lease.nodes[node], Part::Asked | Part::Taken) {
             return false;
         }
         lease.nodes[node] = Part::Missing;
         true
     }
 
-    /// A node says that a lease of this token has ended there. Answers the lease's own token when no majority can
-    /// have it any more: then it is lost. Invariant: a word about another grant of the same request says nothing.
+    /// A node says that a lease of this token has ended there. Answers what that means for the lease. Invariant: a word
+    /// about another grant of the same request says nothing.
     pub(super) fn lost_at(
         &self,
         node: usize,
         ticket: Ticket,
         token: FencingToken,
+        loss: &Loss,
         majority: usize,
-    ) -> Option<FencingToken> {
+    ) -> Ended {
         let mut all = self.all();
-        let lease = all.get_mut(&ticket)?;
+        let Some(lease) = all.get_mut(&ticket) else { return Ended::Nothing };
         let meant = match lease.nodes[node] {
             Part::Held(held) => held == token,
             Part::Missing | Part::Asked => lease.token == token,
-            Part::Lost => false,
+            Part::Lost | Part::Taken => false,
         };
         if !meant {
-            return None;
+            return Ended::Nothing;
         }
-        lease.nodes[node] = Part::Lost;
-        let left = lease.nodes.iter().filter(|part| **part != Part::Lost).count();
-        (left < majority).then_some(lease.token)
+        lease.nodes[node] = match loss {
+            Loss::TakenOver { .. } | Loss::Released => Part::Taken,
+            Loss::Expired | Loss::Gone => Part::Lost,
+        };
+        let count = |so: fn(&Part) -> bool| lease.nodes.iter().filter(|part| so(part)).count();
+        if count(|part| !matches!(part, Part::Lost | Part::Taken)) < majority {
+            return Ended::Lease(lease.token);
+        }
+        // The others may have it, or may never have had it: somebody else may have a majority by now.
+        match count(|part| matches!(part, Part::Held(_))) < majority {
+            true => Ended::Perhaps,
+            false => Ended::Nothing,
+        }
     }
 
     /// How many are known.

@@ -99,7 +99,7 @@ impl Seat {
     /// Gives back what it has granted, and comes back after a pause.
     fn give_way(&mut self, away: Duration) {
         let (node, request) = (Arc::clone(&self.node), self.request.clone());
-        (self.state, self.asked, self.away) = (State::Out, None, true);
+        (self.state, self.heard, self.asked, self.away) = (State::Out, false, None, true);
         self.work = Some(
             async move {
                 node.leave(&request.key, request.ticket).await?;
