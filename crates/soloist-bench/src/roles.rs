@@ -27,6 +27,7 @@ pub(crate) fn play(words: &[String]) -> Outcome<()> {
             runtime.block_on(cases::hop(url, mine, other, first == "first", millis.parse()?))
         }
         ["fifo", from, to, first, millis] => cases::fifo(from, to, first == "first", millis.parse()?),
+        ["own-block", file, millis] => runtime.block_on(cases::own_block(file, millis.parse()?)),
         ["own-key", url, key, millis] => runtime.block_on(cases::own_key(url, key, millis.parse()?)),
         ["wait", url, key] => runtime.block_on(cases::wait(url, key)),
         ["hold", url, key, ttl] => runtime.block_on(cases::hold(url, key, ttl.parse()?)),

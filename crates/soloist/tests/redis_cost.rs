@@ -115,9 +115,9 @@ async fn a_hand_over_is_one_script_and_one_message_however_long_the_line() {
         lease = soon(grants.recv()).await.unwrap().unwrap();
     }
     let cost = server.since(before).await;
-    // Each: a release; one message to the next holder, and one to watchers for the release and the grant. Who holds for less than a third of the hand-over's short ttl does not confirm it.
+    // Each: a release, and one message to the next holder; nobody watches. Who holds for less than a third of the hand-over's short ttl does not confirm it.
     assert!(cost.scripts <= 10 + u64::from(began.elapsed() > SHORT / 4), "{cost:?}");
-    assert_eq!(cost.messages, 20, "{cost:?}");
+    assert_eq!(cost.messages, 10, "{cost:?}");
 }
 
 #[tokio::test]
@@ -183,6 +183,21 @@ async fn a_flight_costs_a_request_a_process_and_one_more() {
     for caller in callers {
         assert!(matches!(soon(caller).await.unwrap().unwrap(), Flight::Done(7)));
     }
-    // Four requests and the publication; three pushes, and the watchers' two events.
-    assert_eq!(server.since(before).await, Cost { scripts: 5, messages: 5 });
+    // Four requests and the publication; three pushes, and word of the result for whoever keeps copies.
+    assert_eq!(server.since(before).await, Cost { scripts: 5, messages: 4 });
+}
+
+#[tokio::test]
+async fn only_who_is_watched_pays_for_it() {
+    let mut server = Counted::new().await;
+    let client = server.client("holder").await;
+    let cycle = async || client.lock("k").await.unwrap().release().await.unwrap();
+    cycle().await;
+    let before = server.cost().await;
+    cycle().await;
+    assert_eq!(server.since(before).await, Cost { scripts: 2, messages: 0 });
+    let _events = client.events().await.unwrap();
+    let before = server.cost().await;
+    cycle().await;
+    assert_eq!(server.since(before).await, Cost { scripts: 2, messages: 2 });
 }

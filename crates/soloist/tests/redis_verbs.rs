@@ -245,3 +245,62 @@ async fn events_are_heard_only_while_somebody_watches() {
         store.release(&key("k"), &Who::Any).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn who_was_not_told_of_something_hears_of_the_gap_however_many_watch_by_then() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let mut events = store.events().await.unwrap();
+    let mut admin = server.admin().await;
+    redis::cmd("FLUSHALL").query_async::<()>(&mut admin).await.unwrap();
+    // Nobody is known to watch, so nobody is told.
+    token(&store.acquire(&lock("k", "untold")).await.unwrap());
+    store.release(&key("k"), &Who::Any).await.unwrap();
+    let other = RedisStore::connect(&server.url()).await.unwrap();
+    let mut others = other.events().await.unwrap();
+    // It renews its word within 20 s.
+    let mut told = in_time(events.next()).await.unwrap();
+    while told != Told::Missed {
+        assert!(matches!(&told, Told::Event(event) if event.kind == EventKind::Broken), "{told:?}");
+        told = in_time(events.next()).await.unwrap();
+    }
+    token(&store.acquire(&lock("k", "told")).await.unwrap());
+    for events in [&mut events, &mut others] {
+        let told = in_time(events.next()).await.unwrap();
+        assert!(matches!(&told, Told::Event(event) if event.holder.as_str() == "told"), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_store_ends_its_events_though_their_watcher_lives() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let mut events = store.events().await.unwrap();
+    drop(store);
+    let mut admin = server.admin().await;
+    in_time(async {
+        let mut list = redis::cmd("CLIENT");
+        list.arg("LIST");
+        while list.query_async::<String>(&mut admin).await.unwrap().lines().count() > 1 {}
+    })
+    .await;
+    assert!(in_time(events.next()).await.is_none());
+}
+
+#[tokio::test]
+async fn a_lease_that_has_ended_is_not_released_though_nobody_has_touched_it_since() {
+    let server = RedisServer::start();
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let request = Request { ttl: Ttl::Micros(20_000), ..lock("k", "a") };
+    token(&store.acquire(&request).await.unwrap());
+    while store.inspect(&request.key).await.unwrap().holding.is_some() {}
+    let released = store.release(&request.key, &Who::Ticket(request.ticket)).await.unwrap();
+    assert_eq!(released, Released::NotHeld(None));
+    // Until then it is, whole milliseconds or not.
+    for us in [30_000_000, 30_000_001] {
+        let request = Request { ttl: Ttl::Micros(us), ..lock("k", "b") };
+        let one = token(&store.acquire(&request).await.unwrap());
+        let released = store.release(&request.key, &Who::Ticket(request.ticket)).await.unwrap();
+        assert_eq!(released, Released::Released { token: FencingToken(one) });
+    }
+}

@@ -108,7 +108,7 @@ pub(crate) async fn cycles(kind: &str, url: &str, count: u64) -> Outcome<()> {
         }
         "block" => {
             let dir = tempfile::tempdir()?;
-            let block = Block::new(dir.path())?;
+            let block = Block::new(&dir.path().join("block"))?;
             for _ in 0..count {
                 block.cycle()?;
             }

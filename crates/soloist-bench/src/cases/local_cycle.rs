@@ -26,8 +26,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Outcome<()> {
 pub(crate) struct Block(File);
 
 impl Block {
-    pub(crate) fn new(dir: &Path) -> Outcome<Self> {
-        let path = dir.join("block");
+    pub(crate) fn new(path: &Path) -> Outcome<Self> {
         let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
         file.write_all_at(&[0; BLOCK], 0)?;
         Ok(Block(file))
@@ -56,7 +55,7 @@ async fn cycles(bench: &Bench, cycle: impl AsyncFn() -> Outcome<()>) -> Outcome<
 async fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
     let client = Client::connect(&bench.local("cycle")).await?;
     let memory = Client::connect("memory:").await?;
-    let block = Block::new(bench.dir.path())?;
+    let block = Block::new(&bench.dir.path().join("block"))?;
     let mut series: [Series; 6] = Default::default();
     let mut open = Series::default();
     for round in 0..=bench.rounds() {

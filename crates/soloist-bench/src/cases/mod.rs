@@ -27,7 +27,7 @@ pub(crate) use flight::follow;
 pub(crate) use hand_over::{among, contend, hop};
 pub(crate) use instructions::cycles;
 pub(crate) use local_hand_over::fifo;
-pub(crate) use local_own_keys::own_key;
+pub(crate) use local_own_keys::{own_block, own_key};
 pub(crate) use turns::with as with_waiters;
 
 /// One case: it may have several rows.

@@ -7,7 +7,7 @@ use super::{Micros, Ttl, Want};
 use crate::name::{FencingToken, Holder, Key, Note, Session, Ticket};
 
 /// The lease that was granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     /// Its fencing token; the first of them, if it has more.
     pub token: FencingToken,

@@ -81,7 +81,8 @@ pub enum Notice {
 pub enum Told {
     /// Something happened.
     Event(Event),
-    /// Events were missed here: the connection was cut, or the subscriber was too slow. What holds now is
+    /// Events were missed here: the connection was cut, the store did not know for a while that somebody watches, or
+    /// the subscriber was too slow. What holds now is
     /// told by [`Client::list`](crate::Client::list).
     Missed,
     /// The store's clock was set, by so many milliseconds: leases end so much earlier, or later if it is negative.

@@ -1,10 +1,10 @@
 //! What steps cost, counted in system calls.
 
 use soloist::Store;
-use soloist::protocol::Answer;
+use soloist::protocol::{Answer, HANDOVER_TTL, Request, Ttl};
 use soloist::testing::system_calls;
 
-use crate::asking::{base, hold, key, lock, open, release};
+use crate::asking::{base, granted, hold, key, lock, open, release, soon};
 
 /// The least that any of some rounds takes: now and then more is looked at, and tables are written anew.
 async fn least(mut round: impl AsyncFnMut()) -> u64 {
@@ -50,6 +50,34 @@ async fn a_renewal_in_a_long_line_costs_one_call_more() {
     };
     let renew = least(async || drop(store.renew(std::slice::from_ref(&renewal)).await.unwrap()));
     assert_eq!(renew.await, 5, "the heads, and then what stands behind a table that is not small");
+}
+
+#[tokio::test]
+async fn who_is_handed_a_key_holds_it_without_a_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (open(&base(&dir)), open(&base(&dir)));
+    let asks = || Request { ttl: Ttl::Micros(60_000_000), ..lock("a") };
+    let mut held = asks();
+    hold(&one, &held).await;
+    let (mut told, mut heard) = (u64::MAX, u64::MAX);
+    for round in 0..100 {
+        let (from, to) = if round % 2 == 0 { (&one, &other) } else { (&other, &one) };
+        let next = asks();
+        let standing = to.acquire(&next).await.unwrap();
+        let before = system_calls();
+        release(from, &held).await;
+        let between = system_calls();
+        let grant = granted(soon(to.wait(&next, standing)).await.unwrap());
+        assert_eq!(grant.ttl, Ttl::Micros(HANDOVER_TTL), "its first renewal confirms it");
+        heard = heard.min(system_calls() - between);
+        // Until they have met they open each other's FIFO.
+        if round >= 2 {
+            told = told.min(between - before);
+        }
+        held = next;
+    }
+    assert_eq!(heard, 0, "the message says it all");
+    assert_eq!(told, 7, "a step, two looks whether the next one lives, and the message");
 }
 
 #[tokio::test]

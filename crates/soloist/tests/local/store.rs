@@ -169,6 +169,22 @@ async fn closing_ends_the_leases_and_wakes_the_waiters() {
 }
 
 #[tokio::test]
+async fn a_session_that_has_ended_holds_nothing_though_a_copy_of_its_descriptor_is_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (open(&base(&dir)), open(&base(&dir)));
+    hold(&one, &lock("a")).await;
+    // They have met: the other one has its FIFO open from here on.
+    assert!(other.inspect(&key("a")).await.unwrap().holding.is_some());
+    // As a process that is being started has one, until it executes its program.
+    let copy = one.liveness().unwrap().unwrap();
+    one.close().await;
+    assert_eq!(other.inspect(&key("a")).await.unwrap().holding, None);
+    assert_eq!(other.list("a").await.unwrap().iter().filter(|info| info.holding.is_some()).count(), 0);
+    hold(&other, &lock("a")).await;
+    drop(copy);
+}
+
+#[tokio::test]
 async fn renewals_and_lists_go_over_all_shards() {
     let dir = tempfile::tempdir().unwrap();
     let (one, other) = (open(&base(&dir)), open(&base(&dir)));

@@ -23,6 +23,10 @@ const BY_MESSAGE: Duration = Duration::from_secs(12);
 #[async_trait]
 pub trait Ground: Send + Sync {
     fn name(&self) -> &'static str;
+    /// Whether its events are compared; a store may tell fewer of them while nobody watches.
+    fn is_watched(&self) -> bool {
+        true
+    }
     async fn open(&self) -> Arc<dyn Store>;
     async fn advance(&self, time: Duration);
     /// How often scripts took each of their ways, where the store is made of scripts.
@@ -44,7 +48,8 @@ pub struct Peer {
     pub ground: Box<dyn Ground>,
     seats: Vec<Seat>,
     watcher: Arc<dyn Store>,
-    events: EventStream,
+    /// `None`: nobody watches.
+    events: Option<EventStream>,
     seen: Seen,
     /// The largest token seen of each key.
     tokens: HashMap<Key, FencingToken>,
@@ -57,7 +62,7 @@ impl Peer {
             seats.push(Self::seat(&*ground).await);
         }
         let watcher = ground.open().await;
-        let events = watcher.events().await.unwrap();
+        let events = if ground.is_watched() { Some(watcher.events().await.unwrap()) } else { None };
         Peer { ground, seats, watcher, events, seen: Seen::default(), tokens: HashMap::new() }
     }
 
@@ -144,9 +149,11 @@ impl Peer {
         None
     }
 
-    pub async fn next_event(&mut self) -> Result<Event, String> {
-        match tokio::time::timeout(BY_MESSAGE, self.events.next()).await {
-            Ok(Some(Told::Event(event))) => Ok(event),
+    /// `None`: nobody watches.
+    pub async fn next_event(&mut self) -> Result<Option<Event>, String> {
+        let Some(events) = &mut self.events else { return Ok(None) };
+        match tokio::time::timeout(BY_MESSAGE, events.next()).await {
+            Ok(Some(Told::Event(event))) => Ok(Some(event)),
             Ok(other) => Err(format!("expected an event, got {other:?}")),
             Err(_) => Err("the event never came".to_owned()),
         }

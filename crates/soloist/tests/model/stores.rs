@@ -87,3 +87,37 @@ impl Ground for DrivenRedis {
         DrivenRedis::kill(self, session).await;
     }
 }
+
+/// A Redis whose events nobody hears: what it does not tell then is not compared, all else is.
+struct Unwatched(DrivenRedis);
+
+pub async fn unwatched_redis() -> Box<dyn Ground> {
+    Box::new(Unwatched(DrivenRedis::new(Some(START)).await))
+}
+
+#[async_trait]
+impl Ground for Unwatched {
+    fn name(&self) -> &'static str {
+        "redis, unwatched"
+    }
+
+    fn is_watched(&self) -> bool {
+        false
+    }
+
+    async fn open(&self) -> Arc<dyn Store> {
+        Ground::open(&self.0).await
+    }
+
+    async fn advance(&self, time: Duration) {
+        Ground::advance(&self.0, time).await;
+    }
+
+    async fn ways(&self) -> Vec<(&'static str, u64)> {
+        Ground::ways(&self.0).await
+    }
+
+    async fn kill(&self, session: Arc<dyn Store>) {
+        Ground::kill(&self.0, session).await;
+    }
+}

@@ -13,8 +13,8 @@ use crate::protocol::{Done, Micros, Table};
 
 /// What a large table has on disk at the least.
 pub(super) const LEAST_ROOM: u64 = 8192;
-/// So much is read ahead of what is known: records that others have written since.
-const AHEAD: u64 = 512;
+/// So much is read ahead behind a large table.
+const PIECE: u64 = 4096;
 const BOTH_HEADS: std::ops::Range<u64> = HEADS..HEADS + 2 * HEADER as u64;
 
 /// The state of a shard after its last step.
@@ -79,14 +79,16 @@ impl Content {
 
     /// Reads a file whose lock is held.
     pub(super) fn read(file: &File) -> io::Result<Found> {
-        let (mut begin, mut heads) = ([0; 8], [0; 2 * HEADER]);
-        read_up_to(file, &mut begin, 0)?;
-        if let Some(format) = other_format(&begin) {
+        // All of a small shard, with one read.
+        let mut small = vec![0; SMALL_END as usize];
+        let read = read_up_to(file, &mut small, 0)?;
+        small.truncate(read);
+        if let Some(format) = other_format(&small) {
             return Ok(Found::OtherFormat(format));
         }
-        let read = read_up_to(file, &mut heads, HEADS)?;
+        let heads = small.get(BOTH_HEADS.start as usize..small.len().min(BOTH_HEADS.end as usize));
         let mut whole = Vec::new();
-        for (slot, head) in (0..).zip(heads[..read].chunks(HEADER)) {
+        for (slot, head) in (0..).zip(heads.unwrap_or_default().chunks(HEADER)) {
             match Head::read(head) {
                 Read::OtherFormat(format) => return Ok(Found::OtherFormat(format)),
                 Read::Head(head) => whole.push((slot, head)),
@@ -96,10 +98,10 @@ impl Content {
         whole.sort_by_key(|(_, head)| std::cmp::Reverse(head.seq));
         let mut cut = whole.len() < 2;
         for (slot, head) in whole {
-            if let Some(mut content) = read_slot(file, slot, &head)? {
+            if let Some(mut content) = read_slot(file, &small, slot, &head)? {
                 content.cut = cut;
                 // Invariant: from a slot that was left nobody goes on: steps would be forgotten.
-                return Ok(match content.play(file, Ahead::default())? {
+                return Ok(match content.play(file, Ahead { from: 0, bytes: small })? {
                     Played::End => Found::Content(Box::new(content)),
                     Played::Left | Played::Odd => Found::Damaged,
                 });
@@ -115,7 +117,8 @@ impl Content {
         let at = self.at();
         let (from, to) = match (self.place.small, self.slot) {
             (true, 0) => (at, BOTH_HEADS.end),
-            (true, _) => (BOTH_HEADS.start, SMALL_END.min(at + AHEAD)),
+            // With all that others may have written since: it costs hardly more than a few bytes.
+            (true, _) => (BOTH_HEADS.start, SMALL_END),
             (false, _) => (BOTH_HEADS.start, BOTH_HEADS.end),
         };
         let mut bytes = std::mem::take(&mut self.window);
@@ -189,11 +192,11 @@ impl Content {
             let most = room.saturating_sub(self.end.at);
             // Records end where their room does, and there what follows is none.
             let begin = RECORD.min(most as usize);
-            let begun = Begun::read(ahead.get(file, self.at(), begin)?, &self.end);
+            let begun = Begun::read(ahead.get(file, self.at(), begin, most)?, &self.end);
             let Some((begun, size)) = begun.and_then(|begun| Some((begun, begun.size(most)?))) else {
                 return Ok(Played::End);
             };
-            match begun.whole(ahead.get(file, self.at(), size)?, &self.end) {
+            match begun.whole(ahead.get(file, self.at(), size, most)?, &self.end) {
                 None => return Ok(Played::End),
                 Some((Change::Left, _)) => return Ok(Played::Left),
                 Some((Change::Step(bytes), end)) => {
@@ -221,15 +224,14 @@ enum Played {
 }
 
 /// A part of a file, read ahead.
-#[derive(Default)]
 struct Ahead {
     from: u64,
     bytes: Vec<u8>,
 }
 
 impl Ahead {
-    /// So many bytes from there; fewer where the file ends before.
-    fn get(&mut self, file: &File, at: u64, len: usize) -> io::Result<&[u8]> {
+    /// So many bytes from there; fewer where the file ends before. There can be `most`.
+    fn get(&mut self, file: &File, at: u64, len: usize, most: u64) -> io::Result<&[u8]> {
         let has = |ahead: &Ahead| {
             let skip = usize::try_from(at.checked_sub(ahead.from)?).ok()?;
             (skip.checked_add(len)? <= ahead.bytes.len()).then_some(skip)
@@ -237,7 +239,7 @@ impl Ahead {
         let skip = match has(self) {
             Some(skip) => skip,
             None => {
-                self.bytes.resize(len.max(4096), 0);
+                self.bytes.resize(len.max(most.min(PIECE) as usize), 0);
                 let read = read_up_to(file, &mut self.bytes, at)?;
                 self.bytes.truncate(read);
                 self.from = at;
@@ -262,19 +264,23 @@ fn read_up_to(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// A slot's table; `None` if it is not whole.
-fn read_slot(file: &File, slot: u64, head: &Head) -> io::Result<Option<Content>> {
+/// A slot's table, which may be in what was read of the file's beginning; `None` if it is not whole.
+fn read_slot(file: &File, small: &[u8], slot: u64, head: &Head) -> io::Result<Option<Content>> {
     let place = Place::of(slot, head.len);
-    let room = if place.small { SMALL_ROOM } else { head.room };
+    let decoded = |bytes: &[u8]| {
+        let table = head.fits(bytes).then(|| postcard::from_bytes(bytes).ok())?;
+        table.map(|table| Content::new(table, slot, head))
+    };
+    if place.small {
+        let from = place.from as usize;
+        return Ok(small.get(from..from + head.len as usize).and_then(decoded));
+    }
     // Invariant: nothing is allocated for a length that the file does not have.
     let there = place.from.saturating_add(head.len) <= file.metadata()?.len();
-    if head.room > LARGEST || head.len > room || !there {
+    if head.room > LARGEST || head.len > head.room || !there {
         return Ok(None);
     }
     let mut bytes = vec![0; head.len as usize];
     let read = read_up_to(file, &mut bytes, place.from)?;
-    if read < bytes.len() || !head.fits(&bytes) {
-        return Ok(None);
-    }
-    Ok(postcard::from_bytes(&bytes).ok().map(|table| Content::new(table, slot, head)))
+    Ok(Some(&bytes[..]).filter(|bytes| read == bytes.len()).and_then(decoded))
 }

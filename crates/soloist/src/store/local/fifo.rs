@@ -19,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe;
 
-use super::folder::{Dir, FILE_MODE, failed};
+use super::folder::{Dir, FILE_MODE, failed, has_name};
 use super::points;
 use crate::error::Result;
 use crate::name::Ticket;
@@ -79,8 +79,19 @@ pub(super) fn open(dir: &Dir, name: &str) -> rustix::io::Result<Option<OwnedFd>>
     }
 }
 
-/// Whether the reader of an open FIFO has gone, by the word of the system.
+/// Whether the reader of an open FIFO has gone, by the word of the system: killed, or ended and without its name, which it
+/// takes away first. A copy of its descriptor may outlive that for a moment: a process that was just being started has one.
 pub(super) fn is_gone(fd: impl AsFd) -> bool {
+    has_no_reader(&fd) || has_no_name(&fd)
+}
+
+fn has_no_name(fd: impl AsFd) -> bool {
+    points::system_call();
+    // Doubt is no proof.
+    has_name(fd).is_ok_and(|named| !named)
+}
+
+fn has_no_reader(fd: impl AsFd) -> bool {
     let mut polled = [PollFd::new(&fd, PollFlags::empty())];
     points::system_call();
     let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -15,6 +15,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::fs::StatxFlags;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -226,6 +228,23 @@ fn default_base() -> Result<PathBuf> {
         why: "is not known: HOME is not set".into(),
         hint: "set HOME or XDG_STATE_HOME, or name a folder with local:/path",
     })
+}
+
+/// Whether an open file still has a name. Only that is asked for: a kernel of which the time of a write was asked
+/// notes the next one exactly, and that costs each commit more than all else.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn has_name(file: impl AsFd) -> io::Result<bool> {
+    match rustix::fs::statx(&file, c"", AtFlags::EMPTY_PATH, StatxFlags::NLINK) {
+        Ok(stat) => Ok(stat.stx_nlink > 0),
+        // Old sandboxes do not know the call.
+        Err(Errno::NOSYS | Errno::PERM) => Ok(rustix::fs::fstat(file)?.st_nlink > 0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn has_name(file: impl AsFd) -> io::Result<bool> {
+    Ok(rustix::fs::fstat(file)?.st_nlink > 0)
 }
 
 /// File systems that several machines share, or that user programs answer for: their locks or their FIFOs do

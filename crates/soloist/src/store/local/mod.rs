@@ -52,7 +52,7 @@ use crate::finding::Finding;
 use crate::name::{Key, Session, Ticket};
 use crate::protocol::{
     Answer, Body, KeyInfo, Left, Outcome, Publication, Published, Released, Renewal, Renewed, Request, Step,
-    Table, Who,
+    Table, Ttl, Who,
 };
 
 /// How often the file of a result may be missing before it counts as lost, not as just replaced.
@@ -244,7 +244,24 @@ impl Store for LocalStore {
     }
 
     async fn wait(&self, request: &Request, standing: Reply) -> Result<Reply> {
-        waiting::wait(self, &self.core.hub, request, standing).await
+        let mut standing = standing;
+        loop {
+            let served = waiting::wait(self, &self.core.hub, request, standing).await?;
+            self.watches.unwatch(request.ticket);
+            // Told of its grant, a lease has a short first life, which its first renewal lifts. One without expiry is
+            // confirmed here: it lives as long as its session, also one that is stopped right now.
+            match &served.answer {
+                Answer::Granted(grant) if request.ttl == Ttl::Forever && grant.ttl != Ttl::Forever => {
+                    let listening = self.core.hub.listen(request.ticket, &request.key);
+                    let slot = listening.ok_or(Error::Closed)?;
+                    // Dropped half way, whoever waits next finds the hint.
+                    let look = slot.look();
+                    standing = self.acquire(request).await?;
+                    look.done();
+                }
+                _ => return Ok(served),
+            }
+        }
     }
 
     async fn leave(&self, key: &Key, ticket: Ticket) -> Result<Left> {

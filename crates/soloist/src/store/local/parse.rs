@@ -10,7 +10,7 @@ use super::slot::{HEADER, Head, Read};
 use crate::event::{Event, EventKind};
 use crate::name::{FencingToken, Holder, Key, Session, Ticket};
 use crate::protocol::{
-    Body, Liveness, Mode, OutcomeKind, Publication, Renewal, Request, Step, Table, Ttl, Want, Who,
+    Body, Grant, Liveness, Mode, OutcomeKind, Publication, Renewal, Request, Step, Table, Ttl, Want, Who,
 };
 use crate::store::Told;
 
@@ -215,6 +215,8 @@ pub(crate) fn wake_ups(bytes: &[u8]) {
 pub(crate) fn wake_up_seeds() -> Vec<Vec<u8>> {
     let ticket = Ticket::from_u128(7);
     let mut messages = vec![Message::Look(ticket), Message::Lost(ticket, FencingToken(7), Ending::Gone)];
+    let grant = Grant { token: FencingToken(7), tokens: 1, from: 5, ttl: Ttl::Micros(3_000_000) };
+    messages.push(Message::Granted(ticket, grant));
     messages.extend(Holder::new("h").map(|by| Message::Lost(ticket, FencingToken(7), Ending::TakenOver(by))));
     let mut seeds: Vec<Vec<u8>> = messages.iter().map(record).collect();
     seeds.extend([seeds.concat(), vec![0xff, 0xff, 7], vec![0; 64]]);

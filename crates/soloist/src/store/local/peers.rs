@@ -12,7 +12,7 @@ use super::fifo::{self, Heard, Reader, Sent};
 use super::folder::Folder;
 use crate::error::Loss;
 use crate::name::{FencingToken, Holder, Session, Ticket};
-use crate::protocol::{Liveness, Wake};
+use crate::protocol::{Grant, Liveness, Wake};
 use crate::store::hub::Hub;
 
 /// How many dead sessions are remembered, so that a line of them costs one look each.
@@ -29,6 +29,8 @@ pub(super) enum Message {
     Look(Ticket),
     /// The lease of this ticket with this token has ended.
     Lost(Ticket, FencingToken, Ending),
+    /// This ticket holds its key: the grant as the step that handed over has committed it.
+    Granted(Ticket, Grant),
 }
 
 /// A [`Loss`] on its way.
@@ -189,6 +191,7 @@ pub(super) async fn listen(mut fifo: pipe::Receiver, hub: Arc<Hub>) {
     loop {
         match reader.next(&mut fifo).await {
             Ok(Heard::Record(Message::Look(ticket))) => hub.tell(ticket, Wake::Look),
+            Ok(Heard::Record(Message::Granted(ticket, grant))) => hub.tell(ticket, Wake::Granted(grant)),
             Ok(Heard::Record(Message::Lost(ticket, token, ending))) => {
                 hub.tell(ticket, Wake::Lost(token, ending.into()));
             }

@@ -6,14 +6,12 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use rustix::fs::StatxFlags;
 use rustix::fs::{Access, AtFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::content::{Content, Found, LEAST_ROOM, records_of};
 use super::delta::Delta;
-use super::folder::{Folder, failed};
+use super::folder::{Folder, failed, has_name};
 use super::points;
 use super::record::{self, RECORD};
 use super::slot::{Head, LARGEST, Place, SIGNATURE, SMALL_END, head_at};
@@ -170,8 +168,6 @@ impl Shard {
         {
             return Ok(content);
         }
-        // Who has read a whole table has not seen each of its changes.
-        self.listeners = None;
         let found = Content::read(file).map_err(|error| failed(&self.path, "read", error))?;
         if !matches!(found, Found::Content(_)) {
             // It may be replaced by a good one at any time.
@@ -231,23 +227,6 @@ impl Shard {
         self.content = Some(content);
         Ok(())
     }
-}
-
-/// Whether a file still has a name. Only that is asked for: a kernel of which the time of a write was asked
-/// notes the next one exactly, and that costs each commit more than all else.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn has_name(file: &File) -> io::Result<bool> {
-    match rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::NLINK) {
-        Ok(stat) => Ok(stat.stx_nlink > 0),
-        // Old sandboxes do not know the call.
-        Err(Errno::NOSYS | Errno::PERM) => Ok(rustix::fs::fstat(file)?.st_nlink > 0),
-        Err(error) => Err(error.into()),
-    }
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn has_name(file: &File) -> io::Result<bool> {
-    Ok(rustix::fs::fstat(file)?.st_nlink > 0)
 }
 
 fn encode(what: &impl serde::Serialize, bytes: &mut Vec<u8>) -> io::Result<()> {

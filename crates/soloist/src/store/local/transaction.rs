@@ -19,7 +19,7 @@ use super::shard::{SHARDS, Shard, shard_of};
 use crate::error::{Error, Loss, Result};
 use crate::event::Event;
 use crate::name::{FencingToken, Key, Session, Ticket};
-use crate::protocol::{Body, Done, Effect, Micros, Move, Step, Table, Wake};
+use crate::protocol::{Body, Done, Effect, Grant, Micros, Move, Step, Table, Wake};
 use crate::store::hub::Hub;
 use crate::store::memory::StoreClock;
 
@@ -142,8 +142,8 @@ impl Core {
         let done = self.step(number, locked.0, touches, &peers, &mut after, verb);
         drop(locked);
         if done.is_ok() {
-            for (session, ticket) in after.handed {
-                self.tell_to_look(&peers, session, ticket);
+            for (session, ticket, grant) in after.handed {
+                self.tell_of(&peers, session, ticket, grant);
             }
             points::here("handed over");
             for (session, ticket, token, loss) in after.lost {
@@ -193,8 +193,8 @@ impl Core {
         let watched = keys.len() == 1 && before.iter().any(|before| before.is_held_by(self.session));
         for effect in step.effects {
             match effect {
-                Effect::Wake(session, ticket, Wake::Granted(_)) if watched => {
-                    after.handed.push((session, ticket))
+                Effect::Wake(session, ticket, Wake::Granted(grant)) if watched => {
+                    after.handed.push((session, ticket, grant));
                 }
                 Effect::Wake(session, ticket, Wake::Lost(token, loss)) => {
                     after.lost.push((session, ticket, token, loss));
@@ -241,6 +241,16 @@ impl Core {
         }
     }
 
+    /// Tells who holds a key now. It is committed, so the new holder can begin at once: its first renewal confirms it. A
+    /// loss that is told by a later step may overtake this; the keeper knows it by its token.
+    fn tell_of(&self, peers: &Peers<'_>, session: Session, ticket: Ticket, grant: Grant) {
+        if session == self.session {
+            self.hub.tell(ticket, Wake::Granted(grant));
+        } else {
+            peers.tell(session, &Message::Granted(ticket, grant));
+        }
+    }
+
     fn commit(
         &self,
         number: u16,
@@ -279,7 +289,7 @@ impl Drop for Locked<'_> {
 #[derive(Debug, Default)]
 struct After {
     /// Who holds a key now that this session has held.
-    handed: Vec<(Session, Ticket)>,
+    handed: Vec<(Session, Ticket, Grant)>,
     lost: Vec<(Session, Ticket, FencingToken, Loss)>,
     unreferenced: Vec<Ticket>,
 }

@@ -8,6 +8,8 @@ use crate::name::{Key, Session};
 
 /// The channel of all events.
 pub(super) const EVENTS: &str = "soloist:1:events";
+/// There while somebody watches.
+pub(super) const WATCHED: &str = "soloist:1:watched";
 /// Where a test counts which way a script took.
 pub(super) const TOOK: &str = "soloist:1:took:";
 /// The clock that a test drives.
@@ -105,6 +107,11 @@ pub(super) fn shard_channel(shard: u8, session: Session) -> Vec<u8> {
 /// The channel of a shard's events in a cluster.
 pub(super) fn shard_events(shard: u8) -> Vec<u8> {
     format!("{PREFIX}{shard:02x}}}:e").into_bytes()
+}
+
+/// There while somebody watches a shard of a cluster.
+pub(super) fn shard_watched(shard: u8) -> String {
+    format!("{PREFIX}{shard:02x}}}:watched")
 }
 
 /// A name of a shard under which nothing ever stands.

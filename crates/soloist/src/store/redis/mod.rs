@@ -30,6 +30,7 @@ mod seat;
 pub(crate) mod sentinel;
 mod server_clock;
 mod trouble;
+mod watched;
 mod way;
 
 use std::fmt;
@@ -37,10 +38,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
 use redis::Value;
 use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
 
 use self::command::Cmd;
 use self::keys::KeyNames;
@@ -50,7 +49,7 @@ use self::scripts::Scripts;
 use self::server_clock::ServerClock;
 use self::way::{Ears, Way};
 use super::hub::{Hub, LastPlace};
-use super::{EventStream, Notice, Reply, Results, Store, Told, waiting};
+use super::{EventStream, Notice, Reply, Results, Store, waiting};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::name::{Key, Session, Ticket};
@@ -63,10 +62,6 @@ pub use self::options::RedisOptions;
 
 /// Results up to this size travel in the message itself; for larger ones waiters ask.
 const LARGEST_MESSAGE: usize = 64 << 10;
-/// The place of a request that never stood in line.
-const NEVER: i64 = 0;
-/// The place of a request that may stand anywhere in line.
-const SOMEWHERE: i64 = -1;
 
 /// A store on a Redis or Valkey server. Dropping it closes its connections.
 ///
@@ -182,7 +177,7 @@ impl Store for RedisStore {
     }
 
     async fn acquire(&self, request: &Request) -> Result<Reply> {
-        let place = self.hub.place(request.ticket).map_or(NEVER, pack::place);
+        let place = self.hub.place(request.ticket);
         if request.mode == Mode::Line {
             self.hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
         }
@@ -193,24 +188,18 @@ impl Store for RedisStore {
         }
         let names = self.names(&request.key);
         let (whose, rest) = (pack::whose(request.ticket, self.session), pack::rest(request));
-        let mode = match request.mode {
-            Mode::Try => "T",
-            Mode::Line => "L",
-            Mode::Force => "F",
-        };
-        let seen = request.seen.and_then(|token| i64::try_from(token.0).ok()).unwrap_or(-1);
-        let most = request.max_waiting.map_or(pack::NEVER, pack::bounded);
         let build = |cmd: &mut Cmd, again: bool| {
-            let place = if place == NEVER && again { SOMEWHERE } else { place };
+            let place = place.or(again.then_some(LastPlace::Somewhere));
             match request.want {
                 Want::Lock => three(cmd.arg(3), &names),
                 Want::Flight => four(cmd.arg(4), &names),
             }
-            cmd.arg(&whose).arg(&rest).arg(pack::ttl_number(request.ttl)).arg(mode).arg(most);
-            match pack::short(request).filter(|_| place == NEVER) {
+            cmd.arg(&whose).arg(&rest);
+            match pack::short(request).filter(|_| place.is_none()) {
                 Some(life) => cmd.arg(life),
-                None => cmd.arg("").arg(place).arg(seen),
+                None => cmd.arg(""),
             };
+            cmd.arg(pack::wish(request, place));
         };
         let mut answered = self.way.call_in_time(shard, &self.scripts.acquire, &build).await?;
         if let Some(left) = answer::guarded(&answered.value) {
@@ -323,14 +312,7 @@ impl Store for RedisStore {
 
     async fn events(&self) -> Result<EventStream> {
         let events = self.ears.events(&self.name, self.options.give_up).await?;
-        Ok(stream::unfold(events, |mut events| async {
-            match events.recv().await {
-                Ok(told) => Some((told, events)),
-                Err(RecvError::Lagged(_)) => Some((Told::Missed, events)),
-                Err(RecvError::Closed) => None,
-            }
-        })
-        .boxed())
+        watched::watched(&self.way, &self.scripts, events).await
     }
 
     async fn results(&self) -> Result<Option<Box<dyn Results>>> {

@@ -46,13 +46,35 @@ pub(super) fn life(ttl: Micros) -> u64 {
 }
 
 /// How long the server keeps the lease of a request that may be granted on the short way, if it never stood in line:
-/// a lock with one token, as most are.
+/// a lock with one token, as most are. Its ttl follows from that, so it has to be whole milliseconds.
 pub(super) fn short(request: &Request) -> Option<u64> {
     let plain = request.want == Want::Lock && request.mode != Mode::Force && request.tokens <= 1;
     match request.ttl {
-        Ttl::Micros(us) if plain => Some(life(us)),
+        Ttl::Micros(us) if plain && bounded(us).is_multiple_of(1000) => Some(life(us)),
         _ => None,
     }
+}
+
+/// What scripts need of a request for a key when it is not simply granted: mode, ttl, the longest line to join, where it may
+/// stand there already (`None`: it never did), and the leader whose result it waits for.
+pub(super) fn wish(request: &Request, place: Option<LastPlace>) -> Vec<u8> {
+    let mode = match request.mode {
+        Mode::Try => b'T',
+        Mode::Line => b'L',
+        Mode::Force => b'F',
+    };
+    let most = request.max_waiting.map_or(NEVER, bounded);
+    let place = match place {
+        None => 0,
+        Some(LastPlace::Somewhere) => NEVER,
+        Some(LastPlace::At(place)) => bounded(place),
+    };
+    let seen = request.seen.map_or(0, |token| bounded(token.0).saturating_add(1));
+    let mut out = vec![mode];
+    for number in [ttl_number(request.ttl), most, place, seen] {
+        out.extend_from_slice(&number.to_be_bytes()[1..]);
+    }
+    out
 }
 
 /// A number as scripts read it.

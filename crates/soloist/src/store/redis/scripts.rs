@@ -25,10 +25,21 @@ impl ScriptClock {
             ScriptClock::Driven => include_str!("lua/clock_driven.lua"),
         }
     }
+
+    /// How the short way of a release tells that a lease is not over.
+    fn alive(self, cluster: bool) -> [&'static str; 2] {
+        match self {
+            ScriptClock::Servers if !cluster => ["", include_str!("lua/parts/alive.lua")],
+            // The life of what stands there says nothing about a clock of ours; and a slot that moves takes its keys
+            // along with what is left of their lives, which begins anew where they arrive.
+            _ => [self.source(), include_str!("lua/parts/alive_now.lua")],
+        }
+    }
 }
 
 /// The parts that verbs may need, by name.
-const PARTS: [(&str, &str); 5] = [
+const PARTS: [(&str, &str); 6] = [
+    ("tell", include_str!("lua/parts/tell.lua")),
     ("late", include_str!("lua/parts/late.lua")),
     ("lease", include_str!("lua/parts/lease.lua")),
     ("grant", include_str!("lua/parts/grant.lua")),
@@ -36,16 +47,22 @@ const PARTS: [(&str, &str); 5] = [
     ("result", include_str!("lua/parts/result.lua")),
 ];
 
-/// A verb's source with its parts in place of the lines that name them, and with or without the counts of the ways
-/// that it takes.
-fn whole(lua: &str, counts: bool) -> String {
-    let part = |name: &str| PARTS.iter().find(|(part, _)| *part == name).map_or("", |(_, source)| source);
+/// A verb's source with its parts in place of the lines that name them, and on a driven clock with the counts of the
+/// ways that it takes.
+fn whole(lua: &str, by: ScriptClock, cluster: bool) -> String {
+    let part = |name: &str| match name {
+        "clock" => by.source().to_owned(),
+        "alive" => by.alive(cluster).concat(),
+        _ => PARTS.iter().find(|(part, _)| *part == name).map_or("", |(_, source)| source).to_owned(),
+    };
     let line = |line: &str| {
-        if let Some(names) = line.strip_prefix("--- needs ") {
+        if let Some(names) = line.trim_start().strip_prefix("--- needs ") {
             return names.split(", ").map(part).collect();
         }
         match line.trim_start().strip_prefix("--- took ") {
-            Some(way) if counts => format!("redis.call('INCR', '{}{way}')\n", keys::TOOK),
+            Some(way) if by == ScriptClock::Driven => {
+                format!("redis.call('INCR', '{}{way}')\n", keys::TOOK)
+            }
             Some(_) => String::new(),
             None => format!("{line}\n"),
         }
@@ -67,16 +84,13 @@ pub(super) struct Verb {
 
 impl Verb {
     fn new(by: ScriptClock, (guard, cluster): (Option<Micros>, bool), lua: &str) -> Self {
-        let clock = by.source();
         let guard = guard.map_or("false".into(), |longest| longest.to_string());
         let life = pack::life(HANDOVER_TTL);
         let times = format!(
             "local HANDOVER_TTL, HANDOVER_LIFE, RESULT_GRACE, TOKENS_AHEAD = {HANDOVER_TTL}, '{life}', {RESULT_GRACE}, {TOKENS_AHEAD}\n\
              local MOVE_GRACE, GUARD, CLUSTER = {MOVE_GRACE}, {guard}, {cluster}\n"
         );
-        let source =
-            [clock, &times, include_str!("lua/parts/key.lua"), &whole(lua, by == ScriptClock::Driven)]
-                .concat();
+        let source = [&times, include_str!("lua/parts/key.lua"), &whole(lua, by, cluster)].concat();
         Verb { hash: Script::new(&source).get_hash().into(), source, bounded: true }
     }
 
@@ -121,6 +135,8 @@ pub(super) struct Scripts {
     pub(super) result: Verb,
     /// Marks a shard as heard where it is; of a cluster only.
     pub(super) here: Verb,
+    /// Marks a server, or a shard of a cluster, as watched.
+    pub(super) watch: Verb,
 }
 
 impl Scripts {
@@ -138,6 +154,7 @@ impl Scripts {
             look: Verb::new(clock, guard, include_str!("lua/look.lua")),
             result: Verb::new(clock, guard, include_str!("lua/result.lua")),
             here: Verb::new(clock, guard, include_str!("lua/here.lua")),
+            watch: Verb::alone(include_str!("lua/watch.lua")),
         }
     }
 }
@@ -162,13 +179,16 @@ mod tests {
         ] {
             assert!(verb.source.contains("'TOOLATE '"), "{}", verb.source);
         }
-        let words = ["late", "lease", "grant", "line", "result"];
+        let words = ["late", "tell", "lease", "grant", "line", "result"];
         let line = format!("--- needs {}", words.join(", "));
-        let all = whole(&line, false);
+        let servers = |lua: &str| whole(lua, ScriptClock::Servers, false);
+        let all = servers(&line);
         for (name, source) in PARTS {
             assert!(all.contains(source) && words.contains(&name));
         }
-        assert_eq!(whole("a\n  --- took it\nb\n", false), "a\nb\n");
-        assert_eq!(whole("a\n  --- took it\n", true), "a\nredis.call('INCR', 'soloist:1:took:it')\n");
+        assert!(servers("  --- needs clock, alive").contains("'TIME'"));
+        assert_eq!(servers("a\n  --- took it\nb\n"), "a\nb\n");
+        let driven = whole("a\n  --- took it\n", ScriptClock::Driven, false);
+        assert_eq!(driven, "a\nredis.call('INCR', 'soloist:1:took:it')\n");
     }
 }

@@ -1,6 +1,6 @@
 //! How a verb reaches the server that has its key, and how that server is heard: one, or one of a cluster.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use redis::Value;
@@ -31,7 +31,29 @@ pub(super) enum Way {
     Cluster(Arc<Routes>),
 }
 
+/// The way of the verbs, as long as somebody else keeps it.
+pub(super) enum WeakWay {
+    One(Weak<Link>),
+    Cluster(Weak<Routes>),
+}
+
+impl WeakWay {
+    pub(super) fn upgrade(&self) -> Option<Way> {
+        match self {
+            WeakWay::One(link) => link.upgrade().map(Way::One),
+            WeakWay::Cluster(routes) => routes.upgrade().map(Way::Cluster),
+        }
+    }
+}
+
 impl Way {
+    pub(super) fn downgrade(&self) -> WeakWay {
+        match self {
+            Way::One(link) => WeakWay::One(Arc::downgrade(link)),
+            Way::Cluster(routes) => WeakWay::Cluster(Arc::downgrade(routes)),
+        }
+    }
+
     /// Whether the keys of one call have to be of one shard.
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self, Way::Cluster(_))

@@ -18,8 +18,8 @@ use crate::store::redis::scripts::Verb;
 macro_rules! needed {
     ($more:literal) => {
         concat!(
-            "~soloist:1:* &soloist:1:* +eval +evalsha +get +set +del +pexpire +rpush +lpop +lrange +lrem +llen \
-             +getrange +strlen +time +scan +ping +info ",
+            "~soloist:1:* &soloist:1:* +eval +evalsha +get +set +del +exists +pttl +pexpire +rpush +lpop \
+             +lrange +lrem +llen +getrange +strlen +time +scan +ping +info ",
             $more
         )
     };
@@ -78,6 +78,10 @@ impl Missing {
     pub(super) fn take(&mut self, command: &str, why: &str) {
         let lower = why.to_lowercase();
         if !lower.contains("permission") && !lower.contains("noperm") && !lower.contains("can't ") {
+            return;
+        }
+        // Nobody may write to a replica.
+        if lower.contains("read only replica") {
             return;
         }
         if lower.contains("channel") {
@@ -159,6 +163,8 @@ pub(super) async fn missing(
         all.extend([
             vec!["time"],
             vec!["get", &*one],
+            vec!["exists", &*one],
+            vec!["pttl", &*one],
             vec!["getrange", &*one, "0", "1"],
             vec!["strlen", &*one],
             vec!["pexpire", &*one, "1"],
@@ -243,6 +249,7 @@ mod tests {
             ),
             ("NOPERM this user has no permissions to access one of the channels", 0, false, true),
             ("NOPERM No permissions to access a key", 0, true, false),
+            ("READONLY You can't write against a read only replica.", 0, false, false),
             ("OOM command not allowed when used memory > 'maxmemory'.", 0, false, false),
         ] {
             let mut missing = Missing::default();

@@ -19,6 +19,8 @@ end
 
 try('TIME')
 try('GET', one)
+try('EXISTS', one)
+try('PTTL', one)
 try('GETRANGE', one, 0, 1)
 try('STRLEN', one)
 try('PEXPIRE', one, 1)

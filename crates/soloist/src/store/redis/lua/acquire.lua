@@ -1,59 +1,62 @@
 -- Asks for a key. Asking again with the same ticket changes nothing but the life of its own lease.
 -- KEYS  fence, lease, queue; for a flight, result
--- ARGV  1 ticket and session; 2 flags, tokens, holder and note; 3 ttl; 4 mode: T try, L line, F force; 5 the longest line to
---       join; 6 the ttl and a minute in milliseconds, or '' for a flight, a lease without an end or with several tokens,
---       force, and whoever may stand in line; and if that is '': 7 the place at which this ticket may stand in line, -1 somewhere,
---       0 it does not; 8 the token of the leader it has seen, or -1
+-- ARGV  1 ticket and session; 2 flags, tokens, holder and note; 3 the ttl and a minute in milliseconds, or '' for a flight,
+--       a ttl that is not whole milliseconds or has no end, several tokens, force, and whoever may stand in line;
+--       4 packed: mode (T try, L line, F force), ttl, the longest line to join, the place at which this ticket may stand
+--       in line (from 1, 0 it does not, NEVER somewhere), and 1 more than the token of the leader it has seen, or 0
 -- answer now: granted with this token for the whole ttl; {1, now, token, ttl, tokens} granted;
 --        'Q' now, place in 4 bytes, lease: queued; {3, now, lease} busy; {4, now, result} done;
 --        {5, now, lease, waiting} the line is full; {6, now, how long still} nothing is granted yet
---- needs late
-local waiting = redis.call('LLEN', queue)
+--- needs clock, late
+local waiting, others = 0, redis.call('EXISTS', lease, queue, WATCHED)
+held, watched = false, false
+if others > 0 then
+  held, waiting = redis.call('GET', lease), redis.call('LLEN', queue)
+  watched = others > (held and 1 or 0) + math.min(waiting, 1)
+end
+
+if ARGV[3] ~= '' and not held and waiting == 0 and not GUARD then
+  -- In a full memory the long way knows what may be done all the same.
+  local last = redis.pcall('SET', fence, stamp, 'GET')
+  if not last or type(last) == 'string' and tonumber(last) < now then
+    --- took grant
+    local record = struct.pack('>I7c24I7I7', now + 1000 * ARGV[3] - MINUTE, ARGV[1], now, now) .. ARGV[2]
+    redis.call('SET', lease, record, 'PX', ARGV[3])
+    if watched then
+      --- needs tell
+      tell(event(0, record))
+    end
+    return now
+  end
+  --- took no-grant
+  -- The clock was set back: what was written is undone, and done the long way.
+  if type(last) == 'string' then redis.call('SET', fence, last) end
+end
+
+local mode, ttl, most, place, seen = struct.unpack('>c1I7I7I7I7', ARGV[4])
+if place == NEVER then place = -1 end
 
 -- Joins the line, or stands there at this index.
 local function stand(at)
   if not at then
-    at = redis.call('RPUSH', queue, struct.pack('>I7', ARGV[3]) .. ARGV[1] .. ARGV[2]) - 1
+    at = redis.call('RPUSH', queue, string.sub(ARGV[4], 2, 8) .. ARGV[1] .. ARGV[2]) - 1
   end
   return struct.pack('>c1I7I4', 'Q', now, at + 1) .. held
 end
 
-if ARGV[6] ~= '' then
-  if waiting == 0 and not GUARD then
-    local record = struct.pack('>I7c24I7I7', now + ARGV[3], ARGV[1], now, now) .. ARGV[2]
-    local done = redis.pcall('SET', lease, record, 'NX', 'PX', ARGV[6])
-    -- False where it is not free; and in a full memory the long way knows what may be done all the same.
-    if done and done.ok then
-      local last = redis.call('SET', fence, now, 'GET')
-      if not last or tonumber(last) < now then
-        --- took grant
-        tell(event(0, record))
-        return now
-      end
-      --- took no-grant
-      -- The clock was set back: all of it is undone, and done the long way.
-      redis.call('SET', fence, last)
-      redis.call('DEL', lease)
-    end
-  elseif waiting > 0 and ARGV[4] == 'L' and waiting < tonumber(ARGV[5]) then
-    held = redis.call('GET', lease)
-    if held then
-      deadline, ticket = struct.unpack('>I7c16', held)
-      -- Another's, and the line is there already, with a life of its own.
-      if deadline > now and deadline <= NEVER and ticket ~= string.sub(ARGV[1], 1, 16) then
-        --- took place
-        return stand()
-      end
-    end
+if ARGV[3] ~= '' and held and waiting > 0 and mode == 'L' and waiting < most then
+  deadline, ticket = struct.unpack('>I7c16', held)
+  -- Another's, and the line is there already, with a life of its own.
+  if deadline > now and deadline <= NEVER and ticket ~= string.sub(ARGV[1], 1, 16) then
+    --- took place
+    return stand()
   end
 end
 
---- needs lease, grant, line, result
+--- needs tell, lease, grant, line, result
 --- took acquire
 look()
-local own, ttl, mode = string.sub(ARGV[1], 1, 16), tonumber(ARGV[3]), ARGV[4]
-local place, seen = 0, -1
-if ARGV[6] == '' then place, seen = tonumber(ARGV[7]), tonumber(ARGV[8]) end
+local own = string.sub(ARGV[1], 1, 16)
 
 if held and ticket == own then
   prolong(ttl)
@@ -62,7 +65,7 @@ end
 
 if result and mode ~= 'F' then
   local done = result_head()
-  if done and (done.till > now or (seen >= 0 and seen <= done.token)) then
+  if done and (done.till > now or (seen > 0 and seen - 1 <= done.token)) then
     step_out(own, place)
     local body = redis.call('GET', result)
     if not held then hand_over() end
@@ -93,7 +96,7 @@ if mode == 'F' then
 end
 
 if not held then
-  local _, with, granted, tokens = hand_over(own, waiting)
+  local _, with, granted, tokens = hand_over(own, waiting > 0)
   if with then return { 1, now, with, granted, tokens } end
 end
 
@@ -111,7 +114,7 @@ if mode == 'T' then return { 3, now, held } end
 local at = find(own, place)
 if not at then
   waiting = redis.call('LLEN', queue)
-  if waiting >= tonumber(ARGV[5]) then return { 5, now, held, waiting } end
+  if waiting >= most then return { 5, now, held, waiting } end
 end
 local said = stand(at)
 -- A line that everybody has left for good is forgotten after a day; each look of a waiter keeps it.

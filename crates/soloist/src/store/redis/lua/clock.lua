@@ -1,3 +1,4 @@
 -- The server's clock in microseconds. Only it decides.
 local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+stamp = time[1] .. string.sub('00000' .. time[2], -6)
+now = tonumber(stamp)

@@ -1,2 +1,3 @@
 -- A clock that a test moves by hand, in place of the server's.
-local now = tonumber(redis.call('GET', 'soloist:1:{00}:clock') or '0')
+stamp = redis.call('GET', 'soloist:1:{00}:clock') or '0'
+now = tonumber(stamp)

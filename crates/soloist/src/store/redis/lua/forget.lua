@@ -1,7 +1,7 @@
 -- Drops the result; a flight under way will not be kept either.
 -- KEYS  fence, lease, queue, result
 -- answer 1 if there was a result that callers were served with, else 0
---- needs late, lease, grant, result
+--- needs clock, late, tell, lease, grant, result
 look()
 if not held then hand_over() end
 local done = result_head()

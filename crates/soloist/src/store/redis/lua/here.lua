@@ -1,5 +1,5 @@
 -- Writes down that a shard is heard at this node: of a cluster only.
 -- KEYS  fence
---- needs late, lease
+--- needs clock, late, lease
 if CLUSTER then came_lately() end
 return 1

@@ -2,7 +2,7 @@
 -- KEYS  fence, lease, queue
 -- ARGV  1 ticket; 2 the place at which it may stand in line, -1 somewhere, 0 it does not
 -- answer 1 it stood in line, 2 it held the lease, 3 it was not there
---- needs late, lease, grant, line
+--- needs clock, late, tell, lease, grant, line
 look()
 local left = 3
 if step_out(ARGV[1], tonumber(ARGV[2])) then

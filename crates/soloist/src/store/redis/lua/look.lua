@@ -2,6 +2,7 @@
 -- KEYS  for each: fence, lease, queue, result
 -- ARGV  1 '1' for the waiters themselves, '0' for their number
 -- answer {now, for each: lease or '', waiters or their number, head of the result or '', length of the result}
+--- needs clock
 local answers = { now }
 for i = 1, #KEYS, 4 do
   local line

@@ -3,7 +3,7 @@
 -- KEYS  fence, lease, queue, result
 -- ARGV  1 ticket; 2 kind: 0 value, 1 error; 3 keep in microseconds; 4 body; 5 the largest result in a message
 -- answer {1} published, {2} stale, {3, lease or ''} refused
---- needs late, lease, grant, result
+--- needs clock, late, tell, lease, grant, result
 look()
 local kind, keep, body = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 if not held or ticket ~= ARGV[1] then

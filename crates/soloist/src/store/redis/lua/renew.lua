@@ -3,7 +3,7 @@
 -- ARGV  for each: whose it is, a ticket or a holder; and its ttl, with an 'H' behind if that was a holder, or an 'A'
 --       if whoever's it is is meant, and then '+' and the token that it has at least from now on, if it is raised
 -- answer {now, for each its lease, with the deadline that it had, or {the lease of another, or ''}}
---- needs late, lease, grant
+--- needs clock, late, tell, lease, grant
 local answers = { now }
 local how, ttl, kind, least, life, ends
 for i = 1, (#ARGV - 1) / 2 do

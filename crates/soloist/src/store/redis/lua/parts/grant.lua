@@ -25,7 +25,7 @@ local before
 -- Invariant: a key's tokens never decrease, also across expiry, force and a server that lost its data. So they are taken
 -- from the time that has passed, and where too little has, there is only one.
 local function next_tokens(wanted)
-  before = before or tonumber(redis.call('SET', fence, now, 'GET') or '0')
+  before = before or tonumber(redis.call('SET', fence, stamp, 'GET') or '0')
   local last = math.max(before + wanted, now)
   if wanted > 1 and last > now + TOKENS_AHEAD then
     wanted, last = 1, math.max(before + 1, now)
@@ -43,13 +43,14 @@ local function lease_of(whose, rest, ttl, with, tokens)
 end
 
 -- Hands the key over to the next waiter who lives; nobody may hold it. A wake-up that nobody hears shows that the
--- waiter is gone. The asker is alive for certain and hears its grant as the answer. `waiting`: how many wait, if that
--- is known. `ended`: how the lease before ended, to be told in one message with whose is the next; otherwise that is
+-- waiter is gone. The asker is alive for certain and hears its grant as the answer. `waiting`: whether anybody waits, if
+-- that is known. `ended`: how the lease before ended, to be told in one message with whose is the next; otherwise that is
 -- the caller's. Answers whether somebody holds the key, and if it is the asker its token, ttl and number of tokens.
 local function hand_over(asker, waiting, ended)
   -- To pop is to write, even from an empty line; and where nothing is written before, a full memory refuses
   -- the new lease, as it should.
-  if (waiting or redis.call('LLEN', queue)) == 0 or guard_left() > 0 then return false end
+  if waiting == nil then waiting = redis.call('LLEN', queue) > 0 end
+  if not waiting or guard_left() > 0 then return false end
   while true do
     local waiter = redis.call('LPOP', queue)
     if not waiter then return false end
@@ -61,9 +62,11 @@ local function hand_over(asker, waiting, ended)
     local record = lease_of(whose, rest, ttl, with, tokens)
     if asks or wake(string.sub(whose, 17), 'G' .. record) > 0 then
       write(redis.call, record, ttl)
-      local locked = event(0, record)
-      if ended then locked = struct.pack('>c1I4', 'B', #ended) .. ended .. locked end
-      tell(locked)
+      if watched ~= false then
+        local locked = event(0, record)
+        if ended then locked = struct.pack('>c1I4', 'B', #ended) .. ended .. locked end
+        tell(locked)
+      end
       return true, asks and with, ttl, tokens
     end
   end
