@@ -90,8 +90,9 @@ impl Ground {
         let Some(server) = &self.redis else { return Vec::new() };
         let mut admin = server.admin().await;
         let names: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut admin).await.unwrap();
-        // What is left is a counter of tokens for each shard.
-        names.into_iter().filter(|name| !name.ends_with("}:f")).collect()
+        // What is left is a counter of tokens for each shard, and that somebody watches, as the test does.
+        let stays = |name: &String| name.ends_with("}:f") || name == "soloist:1:watched";
+        names.into_iter().filter(|name| !stays(name)).collect()
     }
 }
 

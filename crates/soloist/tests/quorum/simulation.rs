@@ -200,8 +200,9 @@ impl Fleet {
     }
 }
 
-/// Those that have found something: a node that was listened to for ever, and a forced request that came late.
-const FOUND: [u64; 2] = [116, 276];
+/// Those that have found something: a lease that was put on a node again and then counted, a node that was listened to for
+/// ever, and a forced request that came late.
+const FOUND: [u64; 3] = [51, 116, 276];
 
 fn seeds() -> Vec<u64> {
     match std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()) {

@@ -87,8 +87,9 @@ impl QuorumStore {
                 .await;
             let mut mine = tokens(&round);
             let heard = mine.iter().map(Option::is_some).collect();
+            let now = round.given().map(|(_, reply)| reply.read.store).max().unwrap_or(0);
             let mut asked = Some(round);
-            if let Some(reply) = self.settle(request, &mut mine, heard, &mut asked).await {
+            if let Some(reply) = self.settle(request, now, &mut mine, heard, &mut asked).await {
                 return Ok(reply);
             }
             // It is still there, where there was no majority.

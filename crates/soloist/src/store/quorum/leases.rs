@@ -30,6 +30,8 @@ pub(super) struct Lease {
     pub(super) token: FencingToken,
     /// What is known of each node.
     nodes: Vec<Part>,
+    /// Under which token each node counts when it is renewed.
+    counted: Vec<FencingToken>,
     /// Whose answer to the request was heard: the others may still listen for a wake-up there.
     heard: Vec<bool>,
     /// Whether it lives on without this session.
@@ -70,7 +72,9 @@ impl Leases {
 
     /// Writes down that a majority has granted it.
     pub(super) fn insert(&self, request: Request, token: FencingToken, nodes: Vec<Part>, heard: Vec<bool>) {
-        self.all().insert(request.ticket, Lease { request, token, nodes, heard, detached: Arc::default() });
+        let counted = vec![token; nodes.len()];
+        let lease = Lease { request, token, nodes, counted, heard, detached: Arc::default() };
+        self.all().insert(lease.request.ticket, lease);
     }
 
     pub(super) fn get(&self, ticket: Ticket) -> Option<Lease> {
@@ -127,6 +131,13 @@ impl Leases {
         }
         lease.nodes[node] = part;
         true
+    }
+
+    /// A node counts from now on, under the token by which it has the lease.
+    pub(super) fn count(&self, ticket: Ticket, token: FencingToken, node: usize, held: FencingToken) {
+        if let Some(lease) = self.all().get_mut(&ticket).filter(|lease| lease.token == token) {
+            lease.counted[node] = held;
+        }
     }
 
     /// A node has answered the request itself: it listens for it no more.
@@ -205,6 +216,18 @@ impl Lease {
     /// Whether it lives on without this session.
     pub(super) fn is_detached(&self) -> bool {
         self.detached.load(Ordering::Acquire)
+    }
+
+    /// Whether a node that has renewed it under this token shows that it never ended there. Invariant: under the lease's
+    /// own token it did not, since whoever had it there in between would have left a larger one behind. Under a larger one
+    /// it was put there later, when somebody else may already have had a majority.
+    pub(super) fn counts(&self, node: usize, held: FencingToken) -> bool {
+        held == self.token || held == self.counted[node]
+    }
+
+    /// Whether a node is known to have it under this token.
+    pub(super) fn is_held(&self, node: usize, held: FencingToken) -> bool {
+        self.nodes[node] == Part::Held(held)
     }
 
     /// Whether a node is known to have it, and to listen for it no more.

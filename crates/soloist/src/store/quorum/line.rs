@@ -19,7 +19,7 @@ use super::{QuorumStore, judge};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::name::FencingToken;
-use crate::protocol::{Answer, Holding, Request};
+use crate::protocol::{Answer, Holding, Micros, Request};
 use crate::store::{Reply, Store};
 
 /// How long whoever has a part of the nodes waits for the others at first, before it looks at them: twice the time in
@@ -53,6 +53,8 @@ struct Seat {
     /// When it was asked, and how long the last answer took.
     asked: Option<Moment>,
     took: Option<Duration>,
+    /// Its clock when it answered last.
+    clock: Micros,
     /// Whether it stays away from there, having given way.
     away: bool,
 }
@@ -70,8 +72,9 @@ impl Seat {
     fn new(node: &Arc<dyn Store>, request: &Request) -> Self {
         let (node, request) = (Arc::clone(node), first(request));
         let (state, work, fresh, error, pause) = (State::Out, None, false, None, AFTER_ERROR.0);
-        let (heard, asked, took, away) = (false, None, None, false);
-        let mut seat = Seat { node, request, state, work, heard, fresh, error, pause, asked, took, away };
+        let (heard, asked, took, clock, away) = (false, None, None, 0, false);
+        let mut seat =
+            Seat { node, request, state, work, heard, fresh, error, pause, asked, took, clock, away };
         seat.ask(Duration::ZERO);
         seat
     }
@@ -135,7 +138,7 @@ impl Seat {
                 return Ok(());
             }
         };
-        (self.error, self.pause) = (None, AFTER_ERROR.0);
+        (self.error, self.pause, self.clock) = (None, AFTER_ERROR.0, reply.read.store);
         match reply.answer {
             Answer::Granted(grant) => (self.state, self.heard) = (State::Mine(grant.token), true),
             Answer::Queued(ref queued) => {
@@ -311,7 +314,9 @@ impl Standing<'_> {
     async fn settle(&mut self) -> Option<Reply> {
         let mut mine: Vec<_> = self.seats.iter().map(Seat::token).collect();
         let heard = self.seats.iter().map(|seat| seat.heard).collect();
-        let reply = self.store.settle(self.request, &mut mine, heard, &mut None).await;
+        let now = self.seats.iter().filter(|seat| seat.token().is_some()).map(|seat| seat.clock).max();
+        let now = now.unwrap_or(0);
+        let reply = self.store.settle(self.request, now, &mut mine, heard, &mut None).await;
         if reply.is_none() {
             // Some have ended meanwhile: whoever does not have the key asks again.
             let pause = about(self.first_patience());

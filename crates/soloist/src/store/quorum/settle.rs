@@ -1,6 +1,6 @@
 //! What makes grants of a majority one lease with one fencing token, keeps it, and puts it where it is missing.
 //!
-//! Each node that grants gives a token of its own. One more than the largest of a majority's becomes the lease's: it is
+//! Each node that grants gives a token of its own. One that is larger than all of a majority's becomes the lease's: it is
 //! written to the nodes as a renewal that raises theirs, and the lease stands when a majority *still has it and has written down
 //! just that token*. Two such majorities share a node. There the one lease came after the other, and its token is
 //! larger, since the node gives none that is not larger than all it has seen, and no token is raised to less than it
@@ -22,6 +22,9 @@ use crate::store::{Reply, Store};
 
 /// How often the token is raised again, because a node was granted with a larger one.
 const RAISES: usize = 4;
+/// By how much a lease's token is ahead of the clocks: a node that grants it so much later than the others still has it raised to
+/// just that token, and counts.
+const AHEAD: Micros = 100_000;
 /// How long a node that does not have a lease is waited for to have it.
 const SEED: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -66,10 +69,11 @@ impl QuorumStore {
     /// of the nodes that still have a grant.
     /// `heard` are those whose answer to the request was heard: the others may have granted it by a wake-up that nobody
     /// takes any more, and are asked again, that they do not listen for it for ever. `asked` is the round in which they
-    /// may still answer.
+    /// may still answer. `now`: the latest clock of those who granted it.
     pub(super) async fn settle(
         &self,
         request: &Request,
+        now: Micros,
         mine: &mut [Option<FencingToken>],
         heard: Vec<bool>,
         asked: &mut Option<Round<Reply>>,
@@ -79,8 +83,9 @@ impl QuorumStore {
             if mine.iter().flatten().count() < majority {
                 return None;
             }
-            // One more, so that each node that counts is raised, and tells so: that is how watchers know it.
-            let token = mine.iter().flatten().max().map(|token| FencingToken(token.0.saturating_add(1)))?;
+            // One more at least, so that each node that counts is raised, and tells so: that is how watchers know it.
+            let most = mine.iter().flatten().max()?;
+            let token = FencingToken(most.0.saturating_add(1).max(now.saturating_add(AHEAD)));
             let sent = Moment::now();
             let mut round = self.raise_round(request, token);
             let with_it = |answer: &Renewed| renewed(answer) == Some(token);
@@ -158,20 +163,21 @@ impl QuorumStore {
             async move { node.renew(&sent).await }
         });
         let (majority, blocking) = (self.nodes.majority(), self.nodes.blocking());
-        let yes = |at: usize| move |all: &Vec<Renewed>| all.get(at).is_some_and(|it| renewed(it).is_some());
-        let no = |at: usize| {
-            move |all: &Vec<Renewed>| all.get(at).is_some_and(|it| matches!(it, Renewed::NotHeld(_)))
-        };
+        let word =
+            |answers: &[Option<Result<Vec<Renewed>>>], at: usize| Word::of(answers, at, known[at].as_ref());
         round
             .until(|answers| {
-                (0..sent.len())
-                    .all(|at| count(answers, yes(at)) >= majority || count(answers, no(at)) >= blocking)
+                (0..sent.len()).all(|at| {
+                    let Word { yes, no } = word(answers, at);
+                    yes >= majority || no >= blocking
+                })
             })
             .await;
         let mut all = Vec::with_capacity(sent.len());
         for (at, known) in known.iter().enumerate() {
             let answers: Vec<&Renewed> = round.given().filter_map(|(_, answers)| answers.get(at)).collect();
-            if round.count(yes(at)) >= majority {
+            let Word { yes, no } = Word::of(&round.answers, at, known.as_ref());
+            if yes >= majority {
                 let token = known.as_ref().map(|lease| lease.token);
                 let token = token.or_else(|| judge::token(answers.iter().filter_map(|it| renewed(it))));
                 let deadline = answers.iter().find_map(|answer| match answer {
@@ -179,7 +185,7 @@ impl QuorumStore {
                     Renewed::NotHeld(_) | Renewed::Unknown => None,
                 });
                 all.push(Renewed::Renewed { token: token.unwrap_or(FencingToken(0)), deadline });
-            } else if round.count(no(at)) >= blocking {
+            } else if no >= blocking {
                 let holdings = answers.into_iter().filter_map(|answer| match answer {
                     Renewed::NotHeld(holding) => holding.clone(),
                     Renewed::Renewed { .. } | Renewed::Unknown => None,
@@ -217,6 +223,12 @@ impl QuorumStore {
                 self.shared.leases.detach(ticket);
                 continue;
             }
+            // Invariant: a node counts from the renewal on that was sent when it already had the lease, and that a
+            // majority confirmed without it: at that moment nobody else had one.
+            for (node, answers) in round.given() {
+                let held = answers.get(at).and_then(renewed).filter(|held| lease.is_held(node, *held));
+                held.into_iter().for_each(|held| self.shared.leases.count(ticket, token, node, held));
+            }
             standing.push((at, ticket, token));
         }
         let missing = write_down(&self.shared, &standing, &round);
@@ -237,6 +249,32 @@ impl QuorumStore {
 
     fn fill_up(&self, ticket: Ticket, token: FencingToken, late: Option<Late>) {
         fill_up(&self.shared, &self.nodes, ticket, token, late);
+    }
+}
+
+/// What the nodes say of one lease when it is renewed.
+struct Word {
+    /// How many have it, and have had it all the time.
+    yes: usize,
+    /// How many do not have it, or have it again.
+    no: usize,
+}
+
+impl Word {
+    fn of(answers: &[Option<Result<Vec<Renewed>>>], at: usize, known: Option<&Lease>) -> Self {
+        let mut word = Word { yes: 0, no: 0 };
+        for (node, answer) in answers.iter().enumerate() {
+            match answer.as_ref().and_then(|answer| answer.as_ref().ok()?.get(at)) {
+                Some(Renewed::Renewed { token, .. })
+                    if known.is_none_or(|lease| lease.counts(node, *token)) =>
+                {
+                    word.yes += 1;
+                }
+                Some(Renewed::Renewed { .. } | Renewed::NotHeld(_)) => word.no += 1,
+                Some(Renewed::Unknown) | None => {}
+            }
+        }
+        word
     }
 }
 
