@@ -6,10 +6,27 @@ use soloist::{Event, FencingToken};
 
 use crate::call::Said;
 
+/// The tokens of a row end with the step's time where the counter has stood still for so long: the first of 128 is so much
+/// before it.
+const BEFORE: u64 = 250;
+
 /// Every step of a case stands in a millisecond of its own, and no step grants a thousand times: so this is
 /// the step in which the token was given.
 pub fn step_of(token: FencingToken) -> FencingToken {
-    FencingToken(token.0 - token.0 % 1000)
+    let token = token.0 + BEFORE;
+    FencingToken(token - token % 1000)
+}
+
+#[test]
+fn tokens_of_one_step_are_alike_whoever_shared_the_counter() {
+    let now = 1_700_000_000_131_000;
+    let step = step_of(FencingToken(now));
+    // A row of 128 alone, another grant before it, and one behind a raised token.
+    for token in [now - 127, now + 1, now + 129, now + 501, now + 501 + 128] {
+        assert_eq!(step_of(FencingToken(token)), step, "{token}");
+    }
+    assert_ne!(step_of(FencingToken(now - 1000)), step);
+    assert_ne!(step_of(FencingToken(now + 1000 - 127)), step);
 }
 
 fn shorten(token: &mut FencingToken) {

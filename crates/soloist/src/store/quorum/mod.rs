@@ -4,6 +4,7 @@
 mod chores;
 mod contend;
 mod ears;
+mod fill;
 mod judge;
 pub mod late;
 mod leases;

@@ -1,4 +1,4 @@
-//! What makes grants of a majority one lease with one fencing token, keeps it, and puts it where it is missing.
+//! What makes grants of a majority one lease with one fencing token, and keeps it.
 //!
 //! Each node that grants gives a token of its own. One that is larger than all of a majority's becomes the lease's: it is
 //! written to the nodes as a renewal that raises theirs, and the lease stands when a majority *still has it and has written down
@@ -9,15 +9,15 @@
 //! `tests/quorum/model.rs` looks through all orders of steps, and finds what goes wrong with any less.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::leases::{Lease, Leases, Part};
+use super::fill::{Late, fill_up};
+use super::leases::{Lease, Part};
 use super::round::{Round, count};
-use super::{Nodes, QuorumStore, Shared, judge, lengthened};
+use super::{QuorumStore, Shared, judge, lengthened};
 use crate::clock::{Moment, Reading};
 use crate::error::Result;
-use crate::name::{FencingToken, Key, Ticket};
-use crate::protocol::{Answer, Grant, HANDOVER_TTL, Micros, Mode, Renewal, Renewed, Request, Who};
+use crate::name::{FencingToken, Ticket};
+use crate::protocol::{Answer, Grant, HANDOVER_TTL, Micros, Renewal, Renewed, Request, Who};
 use crate::store::{Reply, Store};
 
 /// How often the token is raised again, because a node was granted with a larger one.
@@ -25,8 +25,6 @@ const RAISES: usize = 4;
 /// By how much a lease's token is ahead of the clocks: a node that grants it so much later than the others still has it raised to
 /// just that token, and counts.
 const AHEAD: Micros = 100_000;
-/// How long a node that does not have a lease is waited for to have it.
-const SEED: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// A request as it first goes to a node: whoever dies before a majority has granted it costs the line no more than a
 /// hand-over to one that is frozen.
@@ -34,7 +32,7 @@ pub(super) fn first(request: &Request) -> Request {
     Request { ttl: lengthened(request.ttl).at_most(HANDOVER_TTL), tokens: 1, ..request.clone() }
 }
 
-fn renewed(answer: &Renewed) -> Option<FencingToken> {
+pub(super) fn renewed(answer: &Renewed) -> Option<FencingToken> {
     match answer {
         Renewed::Renewed { token, .. } => Some(*token),
         Renewed::NotHeld(_) | Renewed::Unknown => None,
@@ -300,121 +298,7 @@ fn write_down(
     missing
 }
 
-/// Who has not answered when a majority has.
-struct Late {
-    round: Round<Renewed>,
-    heard: Vec<bool>,
-    asked: Option<Round<Reply>>,
-}
-
-impl Late {
-    async fn answered(&mut self) {
-        if let Some(asked) = &mut self.asked {
-            asked.until(|_| false).await;
-        }
-        self.round.until(|_| false).await;
-    }
-
-    fn is_heard(&self, at: usize) -> bool {
-        let granted = |reply: &Reply| matches!(reply.answer, Answer::Granted(_));
-        let late = || self.asked.as_ref().and_then(|asked| asked.answers[at].as_ref());
-        self.heard[at] || matches!(late(), Some(Ok(reply)) if granted(reply))
-    }
-
-    /// The lease has ended before they answered: nothing of it stays with them.
-    async fn leave(self, nodes: &Nodes, key: &Key, ticket: Ticket) {
-        let unheard: Vec<usize> = (0..nodes.len()).filter(|at| !self.is_heard(*at)).collect();
-        // Invariant: it is not asked again after this: a request that is dropped is not repeated.
-        drop(self);
-        let mut leaving = Round::some(
-            nodes,
-            |at| unheard.contains(&at),
-            |_, node| {
-                let key = key.clone();
-                async move { judge::again(|| node.leave(&key, ticket)).await }
-            },
-        );
-        leaving.until(|_| false).await;
-    }
-}
-
-/// Has each node that does not have a lease asked for it, once at a time, in the background, when those who are
-/// late have answered.
-fn fill_up(shared: &Arc<Shared>, nodes: &Nodes, ticket: Ticket, token: FencingToken, late: Option<Late>) {
-    let at_once = late.as_ref().is_none_or(|late| !late.round.is_open() && late.asked.is_none());
-    if at_once && !(0..nodes.len()).any(|at| shared.leases.is_missing(ticket, token, at)) {
-        return;
-    }
-    let Some(lease) = shared.leases.get(ticket) else { return };
-    let (leases, nodes) = (Arc::clone(&shared.leases), nodes.clone());
-    shared.seeds.begin(async move {
-        if let Some(mut late) = late {
-            let ended = tokio::select! {
-                biased;
-                () = leases.over(ticket, token) => true,
-                () = late.answered() => false,
-            };
-            if ended && !lease.is_detached() {
-                return late.leave(&nodes, &lease.request.key, ticket).await;
-            }
-            if ended {
-                return;
-            }
-            for (at, answer) in late.round.given() {
-                if let Some(held) = renewed(answer).filter(|_| late.is_heard(at)) {
-                    leases.heard(ticket, token, at);
-                    leases.at(ticket, token, at, Part::Held(held));
-                }
-            }
-        }
-        let missing: Vec<usize> = (0..nodes.len()).filter(|at| leases.ask(ticket, token, *at)).collect();
-        let Some(lease) = leases.get(ticket).filter(|_| !missing.is_empty()) else { return };
-        let which = |at: usize| missing.contains(&at);
-        let mut round =
-            Round::some(&nodes, which, |at, node| fill(at, node, Arc::clone(&leases), lease.clone()));
-        round.until(|_| false).await;
-    });
-}
-
-/// Puts a lease on one node, in its turn and for a while, or leaves nothing of it there.
-async fn fill(at: usize, node: Arc<dyn Store>, leases: Arc<Leases>, lease: Lease) -> Result<()> {
-    let (ticket, token, key) = (lease.request.ticket, lease.token, &lease.request.key);
-    let limit = lease.request.ttl.duration().map_or(SEED.1, |ttl| (ttl / 3).clamp(SEED.0, SEED.1));
-    let held = tokio::select! {
-        biased;
-        () = leases.over(ticket, token) => None,
-        seeded = tokio::time::timeout(limit, seed(&*node, &lease)) => seeded.ok().and_then(Result::ok).flatten(),
-    };
-    if lease.is_detached() {
-        return Ok(());
-    }
-    if held.is_some() {
-        leases.heard(ticket, token, at);
-    }
-    let stands = leases.at(ticket, token, at, held.map_or(Part::Missing, Part::Held));
-    if held.is_none() || !stands {
-        // Out of the line, and of what was granted too late.
-        judge::again(|| node.leave(key, ticket)).await?;
-    }
-    Ok(())
-}
-
-/// Puts a lease on a node that does not have it, when its turn comes there: taken from nobody.
-async fn seed(node: &dyn Store, lease: &Lease) -> Result<Option<FencingToken>> {
-    let request = Request { mode: Mode::Line, ..first(&lease.request) };
-    let mut reply = node.acquire(&request).await?;
-    if matches!(reply.answer, Answer::Queued(_)) {
-        reply = node.wait(&request, reply).await?;
-    }
-    if !matches!(reply.answer, Answer::Granted(_)) {
-        return Ok(None);
-    }
-    let Request { key, ticket, ttl, .. } = lease.request.clone();
-    let renewal = Renewal { key, who: Who::Ticket(ticket), ttl, detach: false, at_least: Some(lease.token) };
-    Ok(renewed(&one(node, renewal).await?))
-}
-
-async fn one(node: &dyn Store, renewal: Renewal) -> Result<Renewed> {
+pub(super) async fn one(node: &dyn Store, renewal: Renewal) -> Result<Renewed> {
     let answer = node.renew(std::slice::from_ref(&renewal)).await?.pop();
     // A store that answers for fewer than were asked has not answered.
     Ok(answer.unwrap_or(Renewed::Unknown))
