@@ -9,7 +9,7 @@ use soloist::store::local::LocalStore;
 use soloist::store::memory::MemoryStore;
 use soloist::store::quorum::QuorumStore;
 use soloist::store::redis::RedisStore;
-use soloist::{Client, ClientBuilder, Store};
+use soloist::{Client, ClientBuilder, Key, Store};
 
 use crate::redis_server::RedisServer;
 
@@ -22,6 +22,8 @@ pub struct Fleet {
     open: Box<dyn Fn() -> Opening + Send + Sync>,
     /// What the stores live on: a folder, a server. Ended with the fleet.
     _ground: Box<dyn Any + Send + Sync>,
+    /// Of a quorum, its nodes.
+    nodes: Vec<MemoryStore>,
 }
 
 impl Fleet {
@@ -33,7 +35,7 @@ impl Fleet {
             let store = open();
             Box::pin(async move { Arc::new(store.await) as Arc<dyn Store> })
         };
-        Fleet { open: Box::new(open), _ground: Box::new(ground) }
+        Fleet { open: Box::new(open), _ground: Box::new(ground), nodes: Vec::new() }
     }
 
     pub async fn memory() -> Self {
@@ -51,10 +53,12 @@ impl Fleet {
     #[allow(dead_code)] // not every suite runs on it
     pub async fn quorum() -> Self {
         let roots: Vec<_> = (0..3).map(|_| MemoryStore::new()).collect();
-        Fleet::new((), move || {
+        let nodes = roots.iter().map(MemoryStore::peer).collect();
+        let fleet = Fleet::new((), move || {
             let nodes = roots.iter().map(|root| Arc::new(root.peer()) as Arc<dyn Store>).collect();
             async move { QuorumStore::new(nodes).unwrap() }
-        })
+        });
+        Fleet { nodes, ..fleet }
     }
 
     pub async fn redis() -> Self {
@@ -69,6 +73,16 @@ impl Fleet {
     /// A client of its own, as another process would have.
     pub async fn client(&self, holder: &str) -> Client {
         self.client_with(|builder| builder.holder(holder)).await
+    }
+
+    /// Waits until so many stand in line for a key, of a quorum at every node: who comes then comes later everywhere.
+    #[allow(dead_code)] // not every suite asks for an order
+    pub async fn in_line(&self, client: &Client, key: &str, count: u64) {
+        in_line(client, key, count).await;
+        let name = Key::new(key).unwrap();
+        for node in &self.nodes {
+            until(|| async { node.inspect(&name).await.unwrap().waiting == count }).await;
+        }
     }
 
     pub async fn client_with(&self, settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Client {

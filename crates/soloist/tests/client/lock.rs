@@ -26,7 +26,7 @@ pub async fn one_at_a_time_and_in_order(fleet: &Fleet) {
             inside.fetch_sub(1, Ordering::SeqCst);
             lease.release().await.unwrap();
         }));
-        in_line(&first, "k", n + 1).await;
+        fleet.in_line(&first, "k", n + 1).await;
     }
     let token = lease.token();
     lease.release().await.unwrap();

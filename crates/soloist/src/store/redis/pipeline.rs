@@ -518,36 +518,11 @@ mod tests {
         blocked.join().unwrap();
     }
 
-    /// Counts the writes.
-    struct Counted(DuplexStream, Arc<AtomicUsize>);
-
-    impl AsyncWrite for Counted {
-        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-            self.1.fetch_add(1, Ordering::Relaxed);
-            Pin::new(&mut self.0).poll_write(cx, buf)
-        }
-        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_flush(cx)
-        }
-        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_shutdown(cx)
-        }
-    }
-
-    impl AsyncRead for Counted {
-        fn poll_read(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            buf: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_read(cx, buf)
-        }
-    }
-
     /// How many writes it takes when 64 tasks ask ten times each, of a server that answers all it reads at once.
     async fn writes() -> usize {
-        let ((here, mut server), count) = (duplex(1 << 16), Arc::new(AtomicUsize::new(0)));
-        let pipeline = Pipeline::over(Counted(here, Arc::clone(&count)));
+        let ((here, mut server), gate) = (duplex(1 << 16), Arc::<Gate>::default());
+        gate.open();
+        let pipeline = Pipeline::over(Gated(here, Arc::clone(&gate)));
         let answering = tokio::spawn(async move {
             // Room for all of them, so that none is cut in two.
             let mut said = Vec::with_capacity(1 << 16);
@@ -573,7 +548,7 @@ mod tests {
         }
         drop(pipeline);
         told(answering).await.unwrap();
-        count.load(Ordering::Relaxed)
+        gate.writes.load(Ordering::SeqCst)
     }
 
     #[tokio::test]
@@ -582,7 +557,7 @@ mod tests {
         assert!(writes <= 12, "{writes} writes for ten rounds of 64 requests");
     }
 
-    /// A stream that takes something only while its gate is open.
+    /// A stream that takes something only while its gate is open, and counts the writes.
     struct Gated(DuplexStream, Arc<Gate>);
 
     #[derive(Default)]
