@@ -45,7 +45,7 @@ impl Job {
     pub(crate) fn start(
         client: &Client,
         lease: &Lease,
-        guard: Guard,
+        mut guard: Guard,
         command: &[OsString],
         prepare: impl FnOnce(&mut Command),
     ) -> Outcome<(Self, Child)> {
@@ -58,6 +58,9 @@ impl Job {
         };
         adopt_orphans();
         guard.keep_alive(client.liveness()?).map_err(own("the guard cannot be reached"))?;
+        // Invariant: before the command starts, so that it does not outlast the lease of a wrapper that is frozen just then.
+        let ends = lease.deadline();
+        guard.lease_lives(ends.map(|ends| ends.since(Moment::now())));
         let terminal = Terminal::ours();
         let mut command = Command::new(program);
         command
@@ -91,7 +94,7 @@ impl Job {
         };
         let group = pid_of(child.id()).ok_or_else(|| Failure::own("the command has no process id"))?;
         let reports = reaper::start().map_err(own("the reaper cannot be started"))?;
-        Ok((Job { group, guard, told: None, terminal, reports, ended: None }, child))
+        Ok((Job { group, guard, told: Some(ends), terminal, reports, ended: None }, child))
     }
 
     /// Passes a signal on to the whole group.

@@ -8,6 +8,7 @@ use crate::place::{Place, runs, wait_for};
 on_both_stores! {
     with_the_wrapper_its_whole_group_dies_and_the_next_gets_in
     a_wrapper_frozen_past_its_ttl_works_on_no_more_than_a_dead_one
+    a_wrapper_frozen_as_its_command_begins_is_no_better
     a_wrapper_frozen_while_it_ends_its_group_leaves_that_to_the_guard
     a_lease_that_is_renewed_is_not_taken_for_ended
 }
@@ -24,6 +25,16 @@ fn a_wrapper_frozen_past_its_ttl_works_on_no_more_than_a_dead_one(place: &Place)
     run.signal(Signal::CONT);
     let ended = run.end();
     assert_eq!(ended.code, 123, "{ended:?}");
+}
+
+fn a_wrapper_frozen_as_its_command_begins_is_no_better(place: &Place) {
+    // The command's first deed, while the wrapper still has things to do.
+    let script = "kill -STOP $PPID; echo $$ >sh; while :; do sleep 0.1; done";
+    let run = place.start(&["run", "k", "--ttl", "1s", "--grace", "200ms", "--", "sh", "-c", script]);
+    let sh = place.line_of("sh");
+    wait_for("the group to be ended", || !runs(&sh));
+    run.signal(Signal::CONT);
+    assert_eq!(run.end().code, 123);
 }
 
 fn a_wrapper_frozen_while_it_ends_its_group_leaves_that_to_the_guard(place: &Place) {
