@@ -6,6 +6,7 @@ mod redis_server;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,10 +27,15 @@ async fn client(url: &str) -> Client {
     Client::builder().ttl(Duration::from_secs(3)).connect(url).await.unwrap()
 }
 
-/// Works under the lease, on what the system itself guards: a process that is killed lets go of it.
-async fn work(lease: &Lease, guarded: &Path) {
+/// Works under the lease, on what the system itself guards: a process that is killed lets go of it. `dying`: one is just
+/// doing so, and what the store goes by may be closed before what is guarded.
+async fn work(lease: &Lease, guarded: &Path, dying: &AtomicBool) {
     let file = File::open(guarded).unwrap();
-    let alone = file.try_lock().is_ok();
+    let mut alone = file.try_lock().is_ok();
+    if !alone && dying.swap(false, Ordering::Relaxed) {
+        file.lock().unwrap();
+        alone = true;
+    }
     // A machine that stands still for longer than the ttl ends the lease, which then says so.
     assert!(alone || lease.is_lost(), "somebody else is in here");
     tokio::task::yield_now().await;
@@ -37,14 +43,16 @@ async fn work(lease: &Lease, guarded: &Path) {
 }
 
 /// Takes turns until so many have been had; the tokens, in their order.
-async fn turns(url: &str, guarded: &Path, wanted: usize) -> Vec<FencingToken> {
+async fn turns(url: &str, guarded: &Path, wanted: usize, dying: bool) -> Vec<FencingToken> {
     let (client, all, mut tasks) = (client(url).await, Arc::new(Mutex::new(Vec::new())), JoinSet::new());
+    let dying = Arc::new(AtomicBool::new(dying));
     for _ in 0..TASKS {
         let (client, all, guarded) = (client.clone(), Arc::clone(&all), guarded.to_owned());
+        let dying = Arc::clone(&dying);
         tasks.spawn(async move {
             while all.lock().unwrap().len() < wanted {
                 let lease = client.lock("k").cohort(16).await.unwrap();
-                work(&lease, &guarded).await;
+                work(&lease, &guarded, &dying).await;
                 all.lock().unwrap().push(lease.token());
                 let released = lease.release().await;
                 assert!(matches!(released, Ok(()) | Err(Error::Lost { .. })), "{released:?}");
@@ -69,11 +77,11 @@ async fn killed(url: &str) {
         let env = [(URL, url), (GUARDED, guarded.to_str().unwrap())];
         let mut other = SecondProcess::in_role("a_process", "cohort", &env);
         assert_eq!(soon(other.says()).await.as_deref(), Some("begun"));
-        let mut tokens = soon(turns(url, &guarded, 300)).await;
+        let mut tokens = soon(turns(url, &guarded, 300, false)).await;
         // Now the other has the key for himself, and is killed in the middle of his turn, or between two.
         tokio::time::sleep(Duration::from_millis(1 + 7 * round)).await;
         other.kill();
-        tokens.extend(soon(turns(url, &guarded, 300)).await);
+        tokens.extend(soon(turns(url, &guarded, 300, true)).await);
         other.reap();
         assert!(tokens.is_sorted_by(|one, next| one < next), "tokens grow");
         assert!(tokens[0] > last);
@@ -99,7 +107,7 @@ async fn a_process() {
         return;
     }
     let (url, guarded) = (std::env::var(URL).unwrap(), PathBuf::from(std::env::var_os(GUARDED).unwrap()));
-    turns(&url, &guarded, 10).await;
+    turns(&url, &guarded, 10, false).await;
     says("begun");
-    turns(&url, &guarded, usize::MAX).await;
+    turns(&url, &guarded, usize::MAX, false).await;
 }

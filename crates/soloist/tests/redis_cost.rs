@@ -195,7 +195,9 @@ async fn only_who_is_watched_pays_for_it() {
     cycle().await;
     let before = server.cost().await;
     cycle().await;
-    assert_eq!(server.since(before).await, Cost { scripts: 2, messages: 0 });
+    let cost = server.since(before).await;
+    // The release, and the acquire where the client has heard nothing of the server's clock for a second.
+    assert!(matches!(cost, Cost { scripts: 1..=2, messages: 0 }), "{cost:?}");
     let _events = client.events().await.unwrap();
     let before = server.cost().await;
     cycle().await;

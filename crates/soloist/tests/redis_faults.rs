@@ -80,7 +80,8 @@ async fn counter(server: &RedisServer, key: &str) -> u64 {
     let names: Vec<String> =
         redis::cmd("KEYS").arg("soloist:1:*:f").query_async(&mut server.admin().await).await.unwrap();
     assert_eq!(names.len(), 1, "only {key:?} was ever locked");
-    redis::cmd("GET").arg(&names[0]).query_async(&mut server.admin().await).await.unwrap()
+    let (_, last): (String, f64) = server.run(&["ZRANGE", &names[0], "0", "-1", "WITHSCORES"]).await;
+    last as u64
 }
 
 #[tokio::test]

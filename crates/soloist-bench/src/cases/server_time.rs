@@ -59,7 +59,8 @@ async fn time(bench: &Bench, rounds: usize, times: usize) -> Outcome<Vec<Row>> {
         let floor = async || bare.clone().cycle("bare").await;
         let theirs = async || rival_cycle(&rival, "rival").await;
         let values = [
-            counted.us(&["evalsha", "eval"], ours).await?,
+            // What the few scripts of a cycle run by themselves counts twice.
+            counted.us(&["evalsha", "eval", "set", "zadd"], ours).await?,
             counted.us(&bare_names, floor).await?,
             counted.us(&bare_names, theirs).await?,
         ];
@@ -110,7 +111,7 @@ async fn commands(bench: &Bench) -> Outcome<Vec<Row>> {
             counts.each_ref().map(|counts| Series::one(of(counts) as f64 / times as f64));
         Row::new(case, "", ours).floor(floor).rival(theirs)
     };
-    let sent = row("client commands a cycle", Counts::sent).goal(Of::Ours, Bound::AtMost(2.0));
+    let sent = row("client commands a cycle, in two writes", Counts::sent);
     Ok(vec![sent, row("commands of scripts in a cycle", |counts| counts.of_scripts)])
 }
 
@@ -120,17 +121,20 @@ mod tests {
 
     /// Guards what does not swing; docs/performance.md has what it was when this was written.
     #[test]
-    fn a_cycle_is_two_commands_no_push_and_bounded_work_of_the_server() {
+    fn a_cycle_is_two_writes_no_push_and_bounded_work_of_the_server() {
         const TIMES: u64 = 200;
         let bench = Bench::new(true).unwrap();
         runtime().unwrap().block_on(async {
             let [ours, floor, _] = count_cycles(&bench, TIMES as usize).await.unwrap();
-            assert_eq!(ours.sent(), 2 * TIMES, "{ours:?}");
+            // Plain cycles are three commands, those by scripts two: once a second, to hear of the server's clock.
+            let plain = ours.sent() - 2 * TIMES;
+            assert!((TIMES / 2..=TIMES).contains(&plain), "{ours:?}");
             assert_eq!(ours.pushes, 0, "{ours:?}");
-            assert_eq!(floor.sent(), ours.sent(), "the floor is two commands as well: {floor:?}");
-            // Each on its short way: the time, four look (whether anybody waits or watches, what is held and for how
-            // long), three write. Nobody watches, so nobody is told.
-            assert_eq!(ours.of_scripts, 8 * TIMES, "{ours:?}");
+            assert_eq!(floor.sent(), 2 * TIMES, "{floor:?}");
+            // A plain one: what is held and whether anybody watches, and a deletion. By scripts, each on its short way:
+            // the time, four look (whether anybody waits or watches, what is held and for how long), three write.
+            // Nobody watches, so nobody is told.
+            assert_eq!(ours.of_scripts, 2 * plain + 8 * (TIMES - plain), "{ours:?}");
             // The least of many short rounds: a pause of the whole machine is not in all of them. Still it is a time.
             let rows = time(&bench, 30, 60).await.unwrap();
             let least = |series: &Series| series.range().0;

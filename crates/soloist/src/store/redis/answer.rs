@@ -106,6 +106,16 @@ pub(super) fn acquired(value: Value, ttl: Ttl) -> Option<(Answer, Micros)> {
     Some((answer, now))
 }
 
+/// What came of a plain acquire: whether the key is taken and its token counts, or somebody has it. `None`: neither.
+pub(super) fn plain(value: &Value) -> Option<bool> {
+    let Value::Array(both) = value else { return None };
+    match both[..] {
+        [Value::Okay, Value::Int(1)] => Some(true),
+        [Value::Nil, _] => Some(false),
+        _ => None,
+    }
+}
+
 pub(super) fn left(value: Value) -> Option<Left> {
     match value {
         Value::Int(1) => Some(Left::Line),
@@ -141,6 +151,9 @@ fn deadline(ttl: Ttl, now: Micros) -> Option<Micros> {
 pub(super) fn released(value: Value) -> Option<Released> {
     Some(match value {
         Value::Int(token) => Released::Released { token: FencingToken(token.try_into().ok()?) },
+        Value::BulkString(token) if token.len() == 7 => {
+            Released::Released { token: FencingToken(pack::seven(&token)?) }
+        }
         Value::BulkString(lease) => Released::NotHeld(holder(&lease)?),
         _ => return None,
     })

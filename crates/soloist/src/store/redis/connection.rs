@@ -66,15 +66,43 @@ impl Connection {
                 Either::Right(Box::pin(async move {
                     match timeout(limit, request.for_library().query_async(&mut connection)).await {
                         Ok(answered) => answered,
-                        Err(_) => {
-                            let why = format!("no answer within {limit:?}");
-                            Err(io::Error::new(io::ErrorKind::TimedOut, why).into())
-                        }
+                        Err(_) => Err(late(limit)),
                     }
                 }))
             }
         }
     }
+}
+
+impl Connection {
+    /// Asks two requests in one write; the answers are one list, errors among them. Otherwise as `ask`.
+    pub(super) fn ask_two(
+        &self,
+        [first, second]: [Cmd; 2],
+        limit: Duration,
+    ) -> impl Future<Output = RedisResult<Value>> + Send + use<> {
+        match self {
+            Connection::Ours(pipeline) => Either::Left(pipeline.ask_all(2, Some(limit), |out| {
+                first.write(out);
+                second.write(out);
+            })),
+            Connection::Tls(connection) => {
+                let mut connection = connection.clone();
+                Either::Right(Box::pin(async move {
+                    let mut both = redis::Pipeline::with_capacity(2);
+                    both.add_command(first.for_library()).add_command(second.for_library());
+                    match timeout(limit, connection.req_packed_commands(&both, 0, 2)).await {
+                        Ok(answered) => answered.map(Value::Array),
+                        Err(_) => Err(late(limit)),
+                    }
+                }))
+            }
+        }
+    }
+}
+
+fn late(limit: Duration) -> RedisError {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")).into()
 }
 
 impl ConnectionLike for Connection {

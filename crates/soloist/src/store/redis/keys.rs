@@ -87,11 +87,13 @@ pub(super) fn fence(shard: u8) -> String {
 
 /// The shard of a key: FNV-1a, folded to a byte. Part of the protocol: every client must agree.
 pub(super) fn shard(key: &Key) -> u8 {
-    let hash = key
-        .as_str()
-        .bytes()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    hash.to_be_bytes().into_iter().fold(0, |folded, byte| folded ^ byte)
+    hash(key).to_be_bytes().into_iter().fold(0, |folded, byte| folded ^ byte)
+}
+
+/// FNV-1a.
+pub(super) fn hash(key: &Key) -> u32 {
+    let bytes = key.as_str().bytes();
+    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// The channel on which a session hears.

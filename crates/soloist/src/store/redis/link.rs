@@ -123,6 +123,22 @@ impl Link {
         Ok(self.repeat(self.seat.nodes().options.response_timeout, false, What::Plain(cmd)).await?.value)
     }
 
+    /// Asks two plain commands once, in one write. `None`: what came of them is not known, or nothing at all.
+    pub(super) async fn ask_two(&self, both: [Cmd; 2]) -> Option<Value> {
+        let (generation, connection) = self.seat.now()?;
+        let limit = self.seat.nodes().options.response_timeout;
+        match connection.ask_two(both, limit).await {
+            // An old primary's answers do not count.
+            Ok(answers) => (!self.seat.is_deposed(generation)).then_some(answers),
+            Err(error) => {
+                if let Trouble::Lost(why) = Trouble::of(&error) {
+                    self.seat.lost(generation, self.seat.unavailable(why));
+                }
+                None
+            }
+        }
+    }
+
     async fn repeat(&self, limit: Duration, in_time: bool, what: What<'_>) -> Result<Answered> {
         let began = Moment::now();
         let give_up = began.after(self.seat.nodes().options.give_up);
@@ -245,10 +261,12 @@ impl What<'_> {
 /// Reads the clock of a server that has just been connected to, so that already the first request has a bound. Where
 /// it cannot be read, that has none, and whoever asks next finds out what is wrong.
 async fn look_at(clock: &ServerClock, mut connection: Connection, limit: Duration) {
-    let (sent, time) = (Moment::now(), redis::cmd("TIME"));
+    let time = redis::cmd("TIME");
     if !clock.is_servers() {
         return;
     }
+    clock.connected();
+    let sent = Moment::now();
     let asked = time.query_async::<(u64, u64)>(&mut connection);
     if let Ok(Ok((secs, us))) = timeout(limit, asked).await {
         clock.read(sent, secs.saturating_mul(1_000_000).saturating_add(us));

@@ -146,13 +146,13 @@ impl RedisStore {
     pub(super) async fn list_all(&self, prefix: &str) -> Result<Vec<KeyInfo>> {
         let mut found = BTreeSet::new();
         match &self.way {
-            Way::One(_) => self.scan(0, prefix, &mut found).await?,
+            Way::One(_) => scan(&self.way, 0, prefix, &mut found).await?,
             Way::Cluster(routes) => {
                 // While a slot moves, its keys may be seen at both nodes, or at none.
                 for _ in 0..LISTS {
                     let shards = routes.cluster().a_shard_of_each();
                     for shard in &shards {
-                        self.scan(*shard, prefix, &mut found).await?;
+                        scan(&self.way, *shard, prefix, &mut found).await?;
                     }
                     if routes.cluster().a_shard_of_each() == shards {
                         break;
@@ -165,20 +165,20 @@ impl RedisStore {
         infos.retain(|info| info.holding.is_some() || info.waiting > 0 || info.result.is_some());
         Ok(infos)
     }
+}
 
-    /// Finds the keys of the server that has a shard.
-    async fn scan(&self, shard: u8, prefix: &str, found: &mut BTreeSet<Key>) -> Result<()> {
-        let mut cursor = 0;
-        loop {
-            let mut scan = Cmd::new("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(keys::pattern(prefix)).arg("COUNT").arg(1000);
-            let (next, names) = self.read(answer::scanned(self.way.command(shard, &scan).await?))?;
-            let keys = names.iter().filter_map(|name| KeyNames::user_key(name));
-            found.extend(keys.filter(|key| key.as_str().starts_with(prefix)));
-            cursor = next;
-            if cursor == 0 {
-                return Ok(());
-            }
+/// Finds the keys of the server that has a shard.
+pub(super) async fn scan(way: &Way, shard: u8, prefix: &str, found: &mut BTreeSet<Key>) -> Result<()> {
+    let mut cursor = 0;
+    loop {
+        let mut scan = Cmd::new("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(keys::pattern(prefix)).arg("COUNT").arg(1000);
+        let (next, names) = way.meant(answer::scanned(way.command(shard, &scan).await?))?;
+        let keys = names.iter().filter_map(|name| KeyNames::user_key(name));
+        found.extend(keys.filter(|key| key.as_str().starts_with(prefix)));
+        cursor = next;
+        if cursor == 0 {
+            return Ok(());
         }
     }
 }

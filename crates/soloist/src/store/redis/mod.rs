@@ -23,6 +23,7 @@ mod pack;
 #[cfg(feature = "testing")]
 pub(crate) mod parse;
 mod pipeline;
+mod plain;
 mod replicas;
 mod reply;
 mod scripts;
@@ -45,6 +46,7 @@ use tokio::sync::broadcast;
 use self::command::Cmd;
 use self::keys::KeyNames;
 use self::link::Answered;
+use self::plain::Busy;
 use self::replicas::{Replicas, Wanted};
 use self::scripts::Scripts;
 use self::server_clock::ServerClock;
@@ -94,6 +96,7 @@ pub struct RedisStore {
     ears: Ears,
     scripts: Arc<Scripts>,
     replicas: Arc<Replicas>,
+    busy: Arc<Busy>,
     options: RedisOptions,
     /// Whether a test drives the clock; then all keys share one shard and its counter too.
     driven: bool,
@@ -127,6 +130,7 @@ impl RedisStore {
             ears: self.ears.clone(),
             scripts: Arc::clone(&self.scripts),
             replicas: Arc::clone(&self.replicas),
+            busy: Arc::clone(&self.busy),
             options: self.options.clone(),
             driven: self.driven,
         }
@@ -142,10 +146,7 @@ impl RedisStore {
 
     /// The answer's meaning, or an error that says that it has none.
     fn read<T>(&self, answer: Option<T>) -> Result<T> {
-        answer.ok_or_else(|| {
-            let why = "its answer makes no sense to this version".into();
-            self.way.refused(why, "does another version, or another program, use keys named soloist:1:…?")
-        })
+        self.way.meant(answer)
     }
 
     /// Gives a request up that may stand there in line.
@@ -178,6 +179,9 @@ impl Store for RedisStore {
     }
 
     async fn acquire(&self, request: &Request) -> Result<Reply> {
+        if let Some(reply) = self.acquire_plainly(request).await {
+            return Ok(reply);
+        }
         let place = match request.mode {
             Mode::Line => self.hub.listen_on(request.ticket, &request.key).ok_or(Error::Closed)?,
             Mode::Try | Mode::Force => self.hub.place(request.ticket),
@@ -208,6 +212,7 @@ impl Store for RedisStore {
         }
         let (answer, now) = self.read(answer::acquired(answered.take(), pack::granted(request.ttl)))?;
         self.way.read(&answered, now);
+        self.busy.heard(&request.key, &answer);
         let sent = answered.sent;
         match &answer {
             Answer::Queued(queued) => self.hub.stands_at(request.ticket, queued.place),

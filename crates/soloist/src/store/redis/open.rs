@@ -9,6 +9,7 @@ use super::command::Cmd;
 use super::link::Link;
 use super::listen::{EVENTS_KEPT, Listener};
 use super::nodes::{Finder, Nodes};
+use super::plain::Busy;
 use super::replicas::Replicas;
 use super::scripts::{ScriptClock, Scripts};
 use super::sentinel::Sentinels;
@@ -221,8 +222,8 @@ impl Parts {
 
     fn store(self, scripts: Arc<Scripts>, way: Way, ears: Ears) -> RedisStore {
         let Parts { name, options, by, session, hub, .. } = self;
-        let (aside, replicas) = (way.aside(), Arc::new(Replicas::new()));
+        let (aside, replicas, busy) = (way.aside(), Arc::new(Replicas::new()), Arc::new(Busy::new()));
         let driven = by == ScriptClock::Driven;
-        RedisStore { name, session, hub, way, aside, ears, scripts, replicas, options, driven }
+        RedisStore { name, session, hub, way, aside, ears, scripts, replicas, busy, options, driven }
     }
 }

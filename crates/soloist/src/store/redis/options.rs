@@ -31,6 +31,9 @@ pub struct RedisOptions {
     pub boot_guard: Option<Duration>,
     /// How long to wait for the replicas that [`Lock::replicas`](crate::Lock::replicas) asks for: 1 s.
     pub replicas_timeout: Duration,
+    /// Whether a key that is probably free is asked for by two plain commands in place of a script: yes. See
+    /// [`RedisOptions::plain`].
+    pub plain: bool,
 }
 
 impl Default for RedisOptions {
@@ -42,6 +45,7 @@ impl Default for RedisOptions {
             health_check: Duration::from_secs(3),
             boot_guard: None,
             replicas_timeout: Duration::from_secs(1),
+            plain: true,
         }
     }
 }
@@ -79,6 +83,20 @@ impl RedisOptions {
     #[must_use]
     pub fn health_check(mut self, time: Duration) -> Self {
         self.health_check = time;
+        self
+    }
+
+    /// Sets [`RedisOptions::plain`].
+    ///
+    /// A client of a single server (or of a primary with replicas) that has asked it for something within the last second
+    /// asks for a lock that nobody was seen to hold by two plain commands, which takes the server a third of the time that
+    /// a script takes. Such a lease is granted for [`Store::settles`](crate::Store::settles) at first (3 s with the usual
+    /// limits) and has its own ttl from its first renewal on, a second later, as a lease that was handed over: whose
+    /// client or server stands still for the two seconds behind that loses it, and is told. `false`: every lease has its own
+    /// ttl from the start.
+    #[must_use]
+    pub fn plain(mut self, plain: bool) -> Self {
+        self.plain = plain;
         self
     }
 

@@ -57,6 +57,32 @@ pub(super) fn short(request: &Request) -> Option<u64> {
     }
 }
 
+/// A lease that is taken without a script, as scripts would write it.
+pub(super) fn plain_lease(
+    request: &Request,
+    session: Session,
+    token: Micros,
+    (since, deadline): (Micros, Micros),
+) -> Vec<u8> {
+    let (holder, note) = (request.holder.as_str(), request.note.as_ref().map_or("", Note::as_str));
+    let mut out = Vec::with_capacity(49 + holder.len() + note.len());
+    out.extend_from_slice(&deadline.to_be_bytes()[1..]);
+    out.extend_from_slice(&whose(request.ticket, session));
+    out.extend_from_slice(&token.to_be_bytes()[1..]);
+    out.extend_from_slice(&since.to_be_bytes()[1..]);
+    out.extend_from_slice(&[PLAIN, 1]);
+    put_text(&mut out, holder);
+    out.extend_from_slice(note.as_bytes());
+    out
+}
+
+/// A number of 7 bytes and nothing else.
+pub(super) fn seven(bytes: &[u8]) -> Option<u64> {
+    let mut reader = Reader(bytes);
+    let number = reader.micros()?;
+    reader.end().map(|()| number)
+}
+
 /// What scripts need of a request for a key when it is not simply granted: mode, ttl, the longest line to join, where it may
 /// stand there already (`None`: it never did), and the leader whose result it waits for.
 pub(super) fn wish(request: &Request, place: Option<LastPlace>) -> [u8; 29] {
@@ -113,11 +139,15 @@ pub(super) fn tokens(number: u64) -> Option<u8> {
     u8::try_from(number).ok().filter(|tokens| (1..=MOST_TOKENS).contains(tokens))
 }
 
-/// What a request wants, and of a flight whether it was forgotten under way.
+/// The flags of a lease that was taken without a script: nobody stands in its line, and its token may not count.
+const PLAIN: u8 = 4 | 8;
+
+/// What a request wants, and of a flight whether it was forgotten under way; of a lock whether it was taken without a
+/// script.
 fn want_of(flags: u8) -> Option<Want> {
     match flags {
-        0 => Some(Want::Lock),
         1 | 3 => Some(Want::Flight),
+        lock if lock & !PLAIN == 0 => Some(Want::Lock),
         _ => None,
     }
 }

@@ -101,13 +101,17 @@ pub(crate) fn stored(bytes: &[u8]) {
         );
         let held = pack::holding(&lease(&request, session, pack::NEVER));
         assert!(held.is_some_and(|h| (&h.holder, h.deadline, h.token.0) == (&request.holder, None, 7)));
+        let plain = pack::holding(&pack::plain_lease(&request, session, 7, (8, 9)));
+        assert!(plain.is_some_and(|h| (&h.holder, &h.note, h.since, h.deadline, h.token.0)
+            == (&request.holder, &request.note, 8, Some(9), 7)));
     }
 }
 
 pub(crate) fn stored_seeds() -> Vec<Vec<u8>> {
     let all = |(request, session): (Request, Session)| {
         let lease = |deadline| lease(&request, session, deadline);
-        [lease(9), lease(pack::NEVER), waiter(&request, session)]
+        let plain = pack::plain_lease(&request, session, 7, (8, 9));
+        [lease(9), lease(pack::NEVER), plain, waiter(&request, session)]
     };
     let mut seeds: Vec<Vec<u8>> = [0, 1, 6].into_iter().filter_map(asked).flat_map(all).collect();
     seeds.push(result());
@@ -222,6 +226,7 @@ pub(crate) fn answer(mut bytes: &[u8]) {
         let looks = answer::looks(value.clone(), &keys);
         assert!(looks.is_none_or(|(looks, _)| looks.len() == count), "an answer for each question");
     }
+    let _ = answer::plain(&value);
     drop((answer::left(value.clone()), answer::released(value.clone()), answer::published(value.clone())));
     drop((answer::result(value.clone()), answer::scanned(value)));
 }

@@ -67,6 +67,9 @@ struct Asked {
     /// How long it waits at most, from when the task has it.
     limit: Option<Duration>,
     until: Option<Instant>,
+    /// How many answers are to come before its last one, and those that have.
+    before: usize,
+    heard: Vec<Value>,
 }
 
 /// The future of an answer.
@@ -185,8 +188,19 @@ impl Pipeline {
     ///
     /// Cancel safe: dropping the future leaves open whether the request was carried out.
     pub(super) fn ask(&self, limit: Option<Duration>, request: impl FnOnce(&mut Vec<u8>)) -> Asking {
+        self.ask_all(1, limit, request)
+    }
+
+    /// Asks so many requests in one write, at least one. Of several the answers come as one list, errors among them.
+    pub(super) fn ask_all(
+        &self,
+        count: usize,
+        limit: Option<Duration>,
+        request: impl FnOnce(&mut Vec<u8>),
+    ) -> Asking {
         let (answer, answered) = oneshot::channel();
-        let asked = Asked { answer: Some(answer), limit, until: None };
+        let (before, heard) = (count - 1, Vec::new());
+        let asked = Asked { answer: Some(answer), limit, until: None, before, heard };
         match (self.0.desk.put(asked, request), limit) {
             (Err(fault), _) => Asking::InVain(fault),
             // The task looks at the time itself. On another runtime that may stand still, or be gone.
@@ -323,7 +337,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
             let (reply, read) = self.replies.next(&self.heard[self.read..]).map_err(Fault::Nonsense)?;
             self.read += read;
             let Some(reply) = reply else { break };
-            let Some(asked) = self.asked.pop_front() else {
+            if let Some(asked) = self.asked.front_mut()
+                && asked.before > 0
+            {
+                asked.before -= 1;
+                asked.heard.push(reply);
+                continue;
+            }
+            let Some(mut asked) = self.asked.pop_front() else {
                 // Invariant: what was not asked for is never taken for the answer to what is asked next.
                 return Err(match reply {
                     Value::ServerError(said) => Fault::closed(&format!("the server said, unasked: {said}")),
@@ -333,6 +354,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
             answered += 1;
             if let Some(answer) = asked.answer {
                 let reply = match reply {
+                    reply if !asked.heard.is_empty() => {
+                        asked.heard.push(reply);
+                        Ok(Value::Array(asked.heard))
+                    }
                     Value::ServerError(said) => Err(said.into()),
                     reply => Ok(reply),
                 };

@@ -38,11 +38,12 @@ impl ScriptClock {
 }
 
 /// The parts that verbs may need, by name.
-const PARTS: [(&str, &str); 6] = [
+const PARTS: [(&str, &str); 7] = [
     ("tell", include_str!("lua/parts/tell.lua")),
     ("late", include_str!("lua/parts/late.lua")),
     ("lease", include_str!("lua/parts/lease.lua")),
     ("grant", include_str!("lua/parts/grant.lua")),
+    ("known", include_str!("lua/parts/known.lua")),
     ("line", include_str!("lua/parts/line.lua")),
     ("result", include_str!("lua/parts/result.lua")),
 ];
@@ -198,7 +199,7 @@ mod tests {
         ] {
             assert!(verb.source.contains("'TOOLATE '"), "{}", verb.source);
         }
-        let words = ["late", "tell", "lease", "grant", "line", "result"];
+        let words = ["late", "tell", "lease", "grant", "known", "line", "result"];
         let line = format!("--- needs {}", words.join(", "));
         let servers = |lua: &str| whole(lua, ScriptClock::Servers, false);
         let all = servers(&line);

@@ -1,6 +1,7 @@
 //! What is known of the server's clock, from its answers: until when a request is wanted there, and whether that
 //! clock was set.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ const DRIFT: i64 = 500;
 /// A clock that is elsewhere by more than this was set, in microseconds. Less than that costs a lease no more than
 /// a slow answer may, and what was read while the machine was busy is not taken for it.
 const STEP: i64 = 500_000;
+/// How long a reading serves for what is asked without one: a step of the clock is noticed within that time.
+const SERVES: Duration = Duration::from_secs(1);
 
 /// The clock of the server that answers a store.
 pub(super) struct ServerClock {
@@ -27,6 +30,8 @@ pub(super) struct ServerClock {
     /// Weak: the streams of events end with the listener, not with this.
     events: broadcast::WeakSender<Told>,
     known: Mutex<Option<Ahead>>,
+    /// When it was connected to last: what was read before may be another server's.
+    connected: AtomicU64,
     by: ScriptClock,
 }
 
@@ -91,7 +96,7 @@ impl ServerClock {
         events: broadcast::WeakSender<Told>,
         by: ScriptClock,
     ) -> Self {
-        ServerClock { store, hub, events, known: Mutex::default(), by }
+        ServerClock { store, hub, events, known: Mutex::default(), connected: AtomicU64::new(0), by }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Option<Ahead>> {
@@ -102,6 +107,11 @@ impl ServerClock {
     /// Whether it is what the server itself says that counts.
     pub(super) fn is_servers(&self) -> bool {
         self.by == ScriptClock::Servers
+    }
+
+    /// A server is connected to, which may be another one than before.
+    pub(super) fn connected(&self) {
+        self.connected.store(Moment::now().micros(), Ordering::Release);
     }
 
     /// Takes a reading in: the server's clock showed `now` while it answered what was sent at `sent`.
@@ -132,6 +142,18 @@ impl ServerClock {
     pub(super) fn at(&self, moment: Moment) -> Option<Micros> {
         let known = (*self.known())?;
         u64::try_from(signed(moment.micros()).saturating_add(known.least)).ok()
+    }
+
+    /// About what the server's clock shows when it carries out what is sent at this moment, and what it shows at that moment
+    /// at the most, from a reading of the last second. `None` where there is none, and on a clock that a test sets.
+    pub(super) fn lately(&self, sent: Moment) -> Option<(Micros, Micros)> {
+        let known = (*self.known()).filter(|known| self.is_servers() && sent.since(known.at) < SERVES)?;
+        if known.at.micros() < self.connected.load(Ordering::Acquire) {
+            return None;
+        }
+        let shows = |ahead: i64| u64::try_from(signed(sent.micros()).saturating_add(ahead)).ok();
+        // A reading's most is too much by the way there, which is what the next request takes, too.
+        Some((shows(known.most)?, shows(known.later(sent).most)?))
     }
 
     /// How much later than this the server may carry a request out that is bounded by it: its clock may have

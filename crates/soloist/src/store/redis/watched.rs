@@ -6,12 +6,12 @@
 //! watcher who finds another name than he left has missed something: the word was gone for a while, however many others have
 //! said it since. What becomes of results is told in any case, so whoever keeps copies of them needs no such word.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream;
+use futures_util::{StreamExt, TryStreamExt};
 use redis::Value;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{Notify, mpsc};
@@ -19,8 +19,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::command::Cmd;
-use super::keys;
+use super::keys::{self, KeyNames};
+use super::many;
 use super::scripts::Scripts;
+use super::three;
 use super::way::{Way, WeakWay};
 use crate::error::{Error, Result};
 use crate::name::Ticket;
@@ -32,7 +34,7 @@ const STANDS: Duration = Duration::from_secs(60);
 const RENEWED_EACH: Duration = Duration::from_secs(20);
 /// How soon after a failure.
 const AGAIN: Duration = Duration::from_secs(1);
-/// So many shards of a cluster are told at once.
+/// So many shards of a cluster are told at once, and so many keys touched.
 const AT_ONCE: usize = 64;
 
 /// The word, as one watcher keeps it up.
@@ -42,19 +44,35 @@ struct Word {
     scripts: Arc<Scripts>,
     /// Under which name it stands, for each shard that has one of its own.
     names: BTreeMap<u8, Vec<u8>>,
+    /// Whether all leases that stood there when its time began are known to scripts.
+    settled: bool,
 }
 
 impl Word {
     /// Says it, and answers whether it stood all the time since it was said last.
     async fn say(&mut self) -> Result<bool> {
         let way = self.way.upgrade().ok_or(Error::Closed)?;
+        let stood = self.say_at(&way).await?;
+        if !self.settled {
+            settle(&way, &self.scripts).await?;
+            self.settled = true;
+        }
+        Ok(stood)
+    }
+
+    async fn say_at(&mut self, way: &Way) -> Result<bool> {
         let last = if way.is_cluster() { u8::MAX } else { 0 };
-        let said = (0..=last).map(|shard| say(&way, &self.scripts, shard));
+        let said = (0..=last).map(|shard| say(way, &self.scripts, shard));
         let mut said = stream::iter(said).buffer_unordered(AT_ONCE);
         let (mut stood, mut failed) = (true, None);
         while let Some((shard, said)) = said.next().await {
             match said {
-                Ok(name) => stood &= self.names.insert(shard, name.clone()).is_none_or(|last| last == name),
+                Ok(name) => {
+                    let last = self.names.insert(shard, name.clone());
+                    // A cluster has no plain leases.
+                    self.settled &= way.is_cluster() || last.as_ref() == Some(&name);
+                    stood &= last.is_none_or(|last| last == name);
+                }
                 Err(error) => failed = Some(error),
             }
         }
@@ -71,7 +89,11 @@ async fn say(way: &Way, scripts: &Scripts, shard: u8) -> (u8, Result<Vec<u8>>) {
     let key = if way.is_cluster() { keys::shard_watched(shard) } else { keys::WATCHED.into() };
     let name = Ticket::mint().as_u128().to_be_bytes();
     let build = |cmd: &mut Cmd, _| {
-        cmd.arg(1).arg(&key).arg(name.as_slice()).arg(STANDS.as_secs() * 1000);
+        cmd.arg(1)
+            .arg(&key)
+            .arg(name.as_slice())
+            .arg(STANDS.as_secs() * 1000)
+            .arg(u8::from(!way.is_cluster()));
     };
     let said = match way.call(shard, &scripts.watch, &build).await.map(|answered| answered.value) {
         Ok(Value::BulkString(name)) => Ok(name),
@@ -79,6 +101,20 @@ async fn say(way: &Way, scripts: &Scripts, shard: u8) -> (u8, Result<Vec<u8>>) {
         Err(error) => Err(error),
     };
     (shard, said)
+}
+
+/// Makes leases that were taken without a script outlive their deadlines, as others do, so that their expiry is told:
+/// [`super::plain`]. Every key is touched for that, once when a watcher begins.
+async fn settle(way: &Way, scripts: &Scripts) -> Result<()> {
+    let mut found = BTreeSet::new();
+    many::scan(way, 0, "", &mut found).await?;
+    let touched = found.into_iter().map(|key| async move {
+        let shard = keys::shard(&key);
+        let names = KeyNames::of(&key, shard);
+        let build = |cmd: &mut Cmd, _| three(cmd.arg(3), &names);
+        way.call(shard, &scripts.touch, &build).await.map(drop)
+    });
+    stream::iter(touched).buffer_unordered(AT_ONCE).try_collect().await
 }
 
 /// Keeps it up while its watcher lives.
@@ -125,7 +161,8 @@ pub(super) async fn watched(
     scripts: &Arc<Scripts>,
     events: broadcast::Receiver<Told>,
 ) -> Result<EventStream> {
-    let mut word = Word { way: way.downgrade(), scripts: Arc::clone(scripts), names: BTreeMap::new() };
+    let mut word =
+        Word { way: way.downgrade(), scripts: Arc::clone(scripts), names: BTreeMap::new(), settled: true };
     word.say().await?;
     let (doubtful, (gap, gaps)) = (Arc::<Notify>::default(), mpsc::unbounded_channel());
     let task = tokio::spawn(keep(word, Arc::clone(&doubtful), gap));

@@ -152,6 +152,14 @@ impl Way {
         }
     }
 
+    /// The answer's meaning, or an error that says that it has none.
+    pub(super) fn meant<T>(&self, answer: Option<T>) -> Result<T> {
+        answer.ok_or_else(|| {
+            let why = "its answer makes no sense to this version".into();
+            self.refused(why, "does another version, or another program, use keys named soloist:1:…?")
+        })
+    }
+
     /// The same way over connections of its own.
     pub(super) fn aside(&self) -> Self {
         match self {

@@ -21,7 +21,7 @@ pub async fn inspect_tells_holder_waiters_and_result(fixture: &dyn Fixture) {
     let holding = info.holding.unwrap();
     assert_eq!((holding.holder, holding.token, holding.want), (holder("first"), grant.token, Want::Lock));
     assert_eq!((holding.since, holding.note), (grant.from, Some(note("why"))));
-    assert_eq!(holding.deadline, Some(grant.from + 60_000_000));
+    assert_eq!(holding.deadline, grant.ttl.deadline(grant.from));
     assert!(info.now >= grant.from);
     let waiters: Vec<_> = info.waiters.iter().map(|w| (w.holder.as_str(), w.note.clone(), w.want)).collect();
     assert_eq!(waiters, [("second", Some(note("me too")), Want::Lock), ("third", None, Want::Lock)]);

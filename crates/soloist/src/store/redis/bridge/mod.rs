@@ -68,7 +68,9 @@ fn somebody(old: &Old, value: &str) -> Result<Holder> {
 
 impl BridgeStore {
     /// Takes the keys of `old` along with every lease of `inner`, which has to be on the same server.
-    pub fn new(inner: RedisStore, old: Old) -> Self {
+    pub fn new(mut inner: RedisStore, old: Old) -> Self {
+        // An old key is taken for as long as ours, and old processes look at it once.
+        inner.options.plain = false;
         BridgeStore { inner, marker: Arc::new(Marker::new(old)) }
     }
 

@@ -18,8 +18,8 @@ use crate::store::redis::scripts::Verb;
 macro_rules! needed {
     ($more:literal) => {
         concat!(
-            "~soloist:1:* &soloist:1:* +eval +evalsha +get +set +del +exists +pttl +pexpire +rpush +lpop \
-             +lrange +lrem +llen +getrange +strlen +time +scan +ping +info ",
+            "~soloist:1:* &soloist:1:* +eval +evalsha +get +mget +set +del +exists +pttl +pexpire +rpush \
+             +lpop +lrange +lrem +llen +zadd +zrange +getrange +strlen +time +scan +ping +info ",
             $more
         )
     };
@@ -190,6 +190,7 @@ pub(super) async fn missing(
         all.extend([
             vec!["time"],
             vec!["get", &*one],
+            vec!["mget", &*one],
             vec!["exists", &*one],
             vec!["pttl", &*one],
             vec!["getrange", &*one, "0", "1"],
@@ -201,6 +202,8 @@ pub(super) async fn missing(
             vec!["lrem", &*list, "1", ""],
             vec!["rpush", &*list, ""],
             vec!["lpop", &*list],
+            vec!["zrange", &*list, "0", "0"],
+            vec!["zadd", &*list, "XX", "0", ""],
             // Should it be made the primary just now, nothing is left behind.
             vec!["del", &*one, &*list],
             vec![words[0], &*channel, ""],

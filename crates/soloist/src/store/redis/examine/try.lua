@@ -19,6 +19,7 @@ end
 
 try('TIME')
 try('GET', one)
+try('MGET', one)
 try('EXISTS', one)
 try('PTTL', one)
 try('GETRANGE', one, 0, 1)
@@ -29,6 +30,9 @@ local removes = try('DEL', one, list)
 try('LLEN', list)
 try('LRANGE', list, 0, 1)
 try('LREM', list, 1, '')
+try('ZRANGE', list, 0, 0)
+-- Of what stands there only.
+try('ZADD', list, 'XX', 0, '')
 removes = try('LPOP', list) or removes
 -- Without a way to take it back, nothing is put there; what is missing is told anyway.
 if removes then

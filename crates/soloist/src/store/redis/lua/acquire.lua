@@ -16,9 +16,8 @@ if others > 0 then
 end
 
 if ARGV[3] ~= '' and not held and waiting == 0 and not GUARD then
-  -- In a full memory the long way knows what may be done all the same.
-  local last = redis.pcall('SET', fence, stamp, 'GET')
-  if not last or type(last) == 'string' and tonumber(last) < now then
+  -- Where that is refused (no counter yet, a clock that was set back, a full memory) the long way knows what may be done.
+  if redis.pcall('ZADD', fence, 'XX', 'GT', 'CH', stamp, watched and 'w' or 't') == 1 then
     --- took grant
     local record = struct.pack('>I7c24I7I7', now + 1000 * ARGV[3] - MINUTE, ARGV[1], now, now) .. ARGV[2]
     redis.call('SET', lease, record, 'PX', ARGV[3])
@@ -29,8 +28,6 @@ if ARGV[3] ~= '' and not held and waiting == 0 and not GUARD then
     return now
   end
   --- took no-grant
-  -- The clock was set back: what was written is undone, and done the long way.
-  if type(last) == 'string' then redis.call('SET', fence, last) end
 end
 
 local mode, ttl, most, place, seen = struct.unpack('>c1I7I7I7I7', ARGV[4])
@@ -40,6 +37,11 @@ if place == NEVER then place = -1 end
 local function stand(at)
   if not at then
     at = redis.call('RPUSH', queue, string.sub(ARGV[4], 2, 8) .. ARGV[1] .. ARGV[2]) - 1
+  end
+  -- Invariant: whoever stands in line is known to the lease, so its release looks at the line.
+  if string.byte(held, 46) % 8 > 3 then
+    --- needs known
+    known(redis.pcall)
   end
   return struct.pack('>c1I7I4', 'Q', now, at + 1) .. held
 end
@@ -59,6 +61,14 @@ look()
 local own = string.sub(ARGV[1], 1, 16)
 
 if held and ticket == own then
+  if string.byte(held, 46) > 7 then
+    -- Of a plain acquire: whether its token counts is not known, and nobody was told it.
+    local with, tokens = next_tokens(1)
+    local record = lease_of(ARGV[1], ARGV[2], ttl, with, tokens)
+    write(redis.pcall, record, ttl)
+    tell(event(0, record))
+    return { 1, now, with, ttl, tokens }
+  end
   prolong(ttl)
   return { 1, now, token, ttl, tokens_of(held) }
 end

@@ -14,7 +14,7 @@ if not held or ticket ~= ARGV[1] then
 end
 local ended, by = held, token
 drop()
-if string.byte(ended, 46) >= 2 then
+if string.byte(ended, 46) % 4 > 1 then
   tell(event(1, ended))
   hand_over()
   return { 2 }

@@ -2,22 +2,29 @@
 -- KEYS  fence, lease, queue
 -- ARGV  1 ticket and session: whose lease is meant, and who asks; 2 'T' that of the ticket; 'H' and a name: that of
 --       this holder; 'A' whoever's it is; '' none, since this may have been carried out before
--- answer the token of the lease that ended, or the lease of another, or ''
-held = redis.call('GET', lease)
--- One for who watches, two for who waits.
-local others = redis.call('EXISTS', WATCHED, queue, queue)
-watched = others % 2 == 1
-if held and others < 2 and ARGV[2] == 'T' and string.sub(held, 8, 31) == ARGV[1] then
-  --- needs alive
-  if alive then
-    --- took end
-    local with = struct.unpack('>I7', held, 32)
+-- answer the token of the lease that ended (in 7 bytes, or a number), or the lease of another, or ''
+local both = redis.call('MGET', lease, WATCHED)
+-- What is no lease at all is said to be none by MGET, and wrong by GET.
+held, watched = both[1] or redis.call('GET', lease), both[2] ~= false
+local others
+if held and ARGV[2] == 'T' and string.sub(held, 8, 31) == ARGV[1] then
+  if not watched and string.byte(held, 46) == 12 then
+    --- took plain-end
     redis.call('DEL', lease)
-    if watched then
-      --- needs clock, tell
-      tell(event(1, held))
+    return string.sub(held, 32, 38)
+  end
+  others = redis.call('EXISTS', queue) == 1
+  if not others then
+    --- needs alive
+    if alive then
+      --- took end
+      redis.call('DEL', lease)
+      if watched then
+        --- needs clock, tell
+        tell(event(1, held))
+      end
+      return string.sub(held, 32, 38)
     end
-    return with
   end
 end
 
@@ -29,7 +36,7 @@ local who = string.sub(ARGV[2], 1, 1)
 local meant = held and (who == 'A' or (who == 'T' and ticket == string.sub(ARGV[1], 1, 16))
   or (who == 'H' and holder_of(held) == string.sub(ARGV[2], 2)))
 if not meant then
-  if not held then hand_over(nil, others > 1) end
+  if not held then hand_over(nil, others) end
   return held or ''
 end
 local mine, by, with = held, session, token
@@ -37,7 +44,7 @@ local ended = watched and event(who == 'A' and 4 or 1, mine)
 held = false
 if who ~= 'T' or by ~= string.sub(ARGV[1], 17) then wake_lost(mine, '\0') end
 -- The next one's lease takes the place of this one, and needs hardly more memory.
-if not hand_over(nil, others > 1, ended) then
+if not hand_over(nil, others, ended) then
   redis.call('DEL', lease)
   if ended then tell(ended) end
 end

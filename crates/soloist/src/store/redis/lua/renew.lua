@@ -20,7 +20,7 @@ for i = 1, (#ARGV - 1) / 2 do
   local short = false
   if held and life then
     local till, own = struct.unpack('>I7c16', held)
-    short = own == whose and till > now
+    short = own == whose and till > now and string.byte(held, 46) < 4
       and not redis.pcall('SET', lease, ends .. string.sub(held, 8), 'PX', life).err
   end
   if short then
@@ -36,8 +36,7 @@ for i = 1, (#ARGV - 1) / 2 do
       local raised = least ~= '' and tonumber(least) > token
       if raised then
         -- Invariant: a key's tokens never decrease.
-        local last = redis.call('SET', fence, least, 'GET')
-        if last and tonumber(last) > tonumber(least) then redis.call('SET', fence, last) end
+        if last_token() < tonumber(least) then count_to(tonumber(least)) end
         -- The tokens behind it were not asked for anywhere.
         held = string.sub(held, 1, 31) .. struct.pack('>I7', tonumber(least)) .. string.sub(held, 39, 46) .. '\1'
           .. string.sub(held, 48)

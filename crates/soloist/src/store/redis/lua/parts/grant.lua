@@ -18,19 +18,37 @@ local function guard_left()
   return math.max(since + GUARD - now, 0)
 end
 
--- The last token that was given before, once it is known: whoever turns out to be gone takes none.
-local before
+-- The last token that was given before, once it is known: whoever turns out to be gone takes none. And under which
+-- member it stands.
+local before, member
+
+local function last_token()
+  if not before then
+    local counter = redis.call('ZRANGE', fence, 0, 0, 'WITHSCORES')
+    member, before = counter[1], tonumber(counter[2] or '0')
+  end
+  return before
+end
+
+-- Writes the last token that was given. Invariant: while somebody watches, none is given but by a script, which tells:
+-- a plain acquire counts on only where it finds the member 't'.
+local function count_to(last)
+  if watched == nil then watched = redis.call('EXISTS', WATCHED) == 1 end
+  local open = watched and 'w' or 't'
+  if member and member ~= open then redis.call('DEL', fence) end
+  redis.call('ZADD', fence, last == now and stamp or string.format('%.0f', last), open)
+  member = open
+end
 
 -- As many tokens in a row as are asked for, or one: the first of them, and how many. They are written before any lease: where the memory is full, a new lease fails here.
 -- Invariant: a key's tokens never decrease, also across expiry, force and a server that lost its data. So they are taken
 -- from the time that has passed, and where too little has, there is only one.
 local function next_tokens(wanted)
-  before = before or tonumber(redis.call('SET', fence, stamp, 'GET') or '0')
-  local last = math.max(before + wanted, now)
+  local last = math.max(last_token() + wanted, now)
   if wanted > 1 and last > now + TOKENS_AHEAD then
     wanted, last = 1, math.max(before + 1, now)
   end
-  if last > now then redis.call('SET', fence, last) end
+  count_to(last)
   return last - wanted + 1, wanted
 end
 

@@ -5,10 +5,13 @@
 -- line `--- took a` is for tests, which count how often each way is gone.)
 --
 -- What is stored, all of it packed big-endian, numbers in 7 bytes, names as 2 bytes of length and themselves:
+--   fence   a sorted set of one member, whose score is the last token of the shard: 't', or 'w' since somebody watches
 --   lease   deadline, ticket 16, session 8, token, since, flags 1, tokens 1, holder, and the note up to the end
 --   waiter  ttl, ticket 16, session 8, flags 1, tokens 1, holder, and the note up to the end
 --   result  ticket 16, kind 1, token, at, until, leader, and the body up to the end
--- Numbers are whole and at most NEVER, so exact as doubles. flags: 1 a flight, 2 forgotten under way.
+-- Numbers are whole and at most NEVER, so exact as doubles. flags: 1 a flight, 2 forgotten under way,
+-- 4 nobody waits for it nor has renewed it, and it ends at its deadline, to the next millisecond, not a minute later;
+-- 8 its token may not count (a plain acquire: plain.rs).
 -- tokens: how many it has, or asks for, in a row.
 -- kind: 0 value, 1 error.
 local NEVER = 9007199254740992

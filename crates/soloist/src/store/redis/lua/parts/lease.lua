@@ -56,9 +56,10 @@ local function write(call, record, ttl)
   return call('SET', lease, record, 'PX', life)
 end
 
--- Begins the life of the lease anew.
+-- Begins the life of the lease anew, from now on as one like any other.
 local function prolong(ttl)
-  local record = struct.pack('>I7', math.min(now + ttl, NEVER)) .. string.sub(held, 8)
+  local record = struct.pack('>I7', math.min(now + ttl, NEVER)) .. string.sub(held, 8, 45)
+    .. string.char(string.byte(held, 46) % 4) .. string.sub(held, 47)
   if write(redis.pcall, record, ttl).err then
     -- Out of memory: a script that has written already may go on, so the first write is one that needs none.
     redis.call('PEXPIRE', lease, DAY)
