@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::line::Line;
 use crate::name::{FencingToken, Key, Session, Ticket};
-use crate::protocol::{Done, Held, KeyState, Move, Table, Waiter};
+use crate::protocol::{Done, Held, KeyState, Micros, Move, Table, Waiter};
 
 /// The changes of one step.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ pub(super) struct Delta {
 enum Changed {
     /// There is nothing to remember of it.
     Idle,
+    /// The first in line holds it now, with so many tokens from this one on.
+    Handed { token: FencingToken, tokens: u8, since: Micros, deadline: Option<Micros> },
     /// Its leases, if they changed; its result, if that changed; who left the line, by the place at that moment;
     /// and who stands at the end of it since.
     To { holders: Option<Vec<Held>>, done: Option<Option<Done>>, left: Vec<u64>, joined: Vec<Waiter> },
@@ -32,6 +34,7 @@ enum Changed {
 pub(super) struct Before {
     holders: Vec<Held>,
     done: Option<Done>,
+    first: Option<Waiter>,
     line: Line,
 }
 
@@ -40,6 +43,7 @@ impl Before {
         Before {
             holders: state.map(|state| state.holders.clone()).unwrap_or_default(),
             done: state.and_then(|state| state.done.clone()),
+            first: state.and_then(|state| state.queue.front().cloned()),
             line: Line::of(state),
         }
     }
@@ -52,6 +56,18 @@ impl Before {
     /// The result that it had.
     pub(super) fn done(&self) -> Option<&Done> {
         self.done.as_ref()
+    }
+
+    /// What there is to say of a hand-over to the first in line, if that is all that these moves and this lease are.
+    fn handed(&self, moves: &[Move], held: &Held) -> Option<Changed> {
+        let ([Move::Left(_, 0, _)], Some(first)) = (moves, &self.first) else { return None };
+        let (token, since, deadline) = (held.holding.token, held.holding.since, held.holding.deadline);
+        (first.held(token, held.tokens, since, deadline) == *held).then_some(Changed::Handed {
+            token,
+            tokens: held.tokens,
+            since,
+            deadline,
+        })
     }
 
     /// Who has to look anew whom to watch; see [`Line::changed`].
@@ -98,6 +114,12 @@ impl Delta {
         if holders.is_none() && done.is_none() && moves.is_empty() {
             return;
         }
+        if let ([held], None) = (&state.holders[..], &done)
+            && let Some(handed) = before.handed(moves, held)
+        {
+            self.keys.push((key.clone(), handed));
+            return;
+        }
         let left = moves.iter().filter_map(|step| match step {
             Move::Left(_, place, _) => Some(*place as u64),
             Move::Joined(_) => None,
@@ -122,9 +144,19 @@ impl Delta {
     pub(super) fn apply(self, table: &mut Table) -> Option<()> {
         table.last = FencingToken(self.last);
         for (key, changed) in self.keys {
-            let Changed::To { holders, done, left, joined } = changed else {
-                table.keys.remove(&key);
-                continue;
+            let (holders, done, left, joined) = match changed {
+                Changed::Idle => {
+                    table.keys.remove(&key);
+                    continue;
+                }
+                Changed::Handed { token, tokens, since, deadline } => {
+                    let state = table.keys.get_mut(&key)?;
+                    let first = state.queue.pop_front()?;
+                    state.holders.clear();
+                    state.holders.push(first.held(token, tokens, since, deadline));
+                    continue;
+                }
+                Changed::To { holders, done, left, joined } => (holders, done, left, joined),
             };
             let state = table.keys.entry(key).or_default();
             if let Some(holders) = holders {
