@@ -1,5 +1,6 @@
 //! The names of things: what is locked, by whom, on which request, with which token.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -235,6 +236,13 @@ impl Visitor<'_> for Id {
 }
 
 from_text!(Key: stored, Holder: new, Note: new);
+
+/// Keys are in the order of their texts, so a map of keys is asked by a text.
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
 
 impl Key {
     /// A key as stores keep it: with its client's prefix it may be longer than one that a user gives.

@@ -242,7 +242,7 @@ impl Content {
 
     /// Carries out one step, behind which this ends. `None` if it is none of this table.
     fn carry_out(&mut self, step: &[u8], end: End) -> Option<()> {
-        let (delta, _) = postcard::take_from_bytes::<Delta>(step).ok()?;
+        let (delta, _) = postcard::take_from_bytes::<Delta<'_>>(step).ok()?;
         (self.events, self.listeners, self.end) = (delta.events, delta.listeners, end);
         delta.results().for_each(|done| self.drops_at(done));
         delta.apply(&mut self.table)

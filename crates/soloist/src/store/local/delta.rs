@@ -8,13 +8,15 @@ use crate::protocol::{Done, Held, KeyState, Micros, Move, Table, Waiter};
 
 /// The changes of one step.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Delta {
+pub(super) struct Delta<'a> {
     /// How many events the shard has told.
     pub(super) events: u64,
     /// How often somebody has begun to listen for them.
     pub(super) listeners: u64,
     last: u64,
-    keys: Vec<(Key, Changed)>,
+    /// By their texts: whoever carries the changes out knows most of these keys already.
+    #[serde(borrow)]
+    keys: Vec<(&'a str, Changed)>,
 }
 
 /// What became of one key.
@@ -81,7 +83,7 @@ impl Before {
     }
 }
 
-impl Delta {
+impl<'a> Delta<'a> {
     /// Nothing yet, of a table that had given this token before the step.
     pub(super) fn new(table: &Table, events: u64, listeners: u64) -> Self {
         Delta { events, listeners, last: table.last.0, keys: Vec::new() }
@@ -102,10 +104,10 @@ impl Delta {
     }
 
     /// Adds what became of a key. `moves` are those of its line.
-    pub(super) fn add(&mut self, table: &Table, key: &Key, before: &Before, moves: &[Move]) {
+    pub(super) fn add(&mut self, table: &Table, key: &'a Key, before: &Before, moves: &[Move]) {
         let Some(state) = table.keys.get(key) else {
             if !before.holders.is_empty() || before.done.is_some() || !before.line.was_empty() {
-                self.keys.push((key.clone(), Changed::Idle));
+                self.keys.push((key.as_str(), Changed::Idle));
             }
             return;
         };
@@ -117,7 +119,7 @@ impl Delta {
         if let ([held], None) = (&state.holders[..], &done)
             && let Some(handed) = before.handed(moves, held)
         {
-            self.keys.push((key.clone(), handed));
+            self.keys.push((key.as_str(), handed));
             return;
         }
         let left = moves.iter().filter_map(|step| match step {
@@ -128,16 +130,16 @@ impl Delta {
         let new = moves.len() - left.len();
         let joined: Vec<Waiter> = state.queue.iter().rev().take(new).rev().cloned().collect();
         debug_assert_eq!(before.line.len() + new - left.len(), state.queue.len(), "moves tell all");
-        self.keys.push((key.clone(), Changed::To { holders, done, left, joined }));
+        self.keys.push((key.as_str(), Changed::To { holders, done, left, joined }));
     }
 
     /// Adds a key whose result was dropped, and nothing else of it changed.
-    pub(super) fn drop_result(&mut self, table: &Table, key: Key) {
-        let changed = match table.keys.contains_key(&key) {
+    pub(super) fn drop_result(&mut self, table: &Table, key: &'a Key) {
+        let changed = match table.keys.contains_key(key) {
             true => Changed::To { holders: None, done: Some(None), left: Vec::new(), joined: Vec::new() },
             false => Changed::Idle,
         };
-        self.keys.push((key, changed));
+        self.keys.push((key.as_str(), changed));
     }
 
     /// Carries the changes out. `None` if they are not of this table.
@@ -146,11 +148,11 @@ impl Delta {
         for (key, changed) in self.keys {
             let (holders, done, left, joined) = match changed {
                 Changed::Idle => {
-                    table.keys.remove(&key);
+                    table.keys.remove(key);
                     continue;
                 }
                 Changed::Handed { token, tokens, since, deadline } => {
-                    let state = table.keys.get_mut(&key)?;
+                    let state = table.keys.get_mut(key)?;
                     let first = state.queue.pop_front()?;
                     state.holders.clear();
                     state.holders.push(first.held(token, tokens, since, deadline));
@@ -158,7 +160,10 @@ impl Delta {
                 }
                 Changed::To { holders, done, left, joined } => (holders, done, left, joined),
             };
-            let state = table.keys.entry(key).or_default();
+            let state = match table.keys.get_mut(key) {
+                Some(state) => state,
+                None => table.keys.entry(Key::stored(key).ok()?).or_default(),
+            };
             if let Some(holders) = holders {
                 state.holders = holders;
             }

@@ -202,7 +202,7 @@ impl Shard {
 
     /// Writes what has changed, behind the rest or, when that has grown long, as a whole into the other slot. One
     /// write is the commit: cut off before its end, it never was.
-    pub(super) fn commit(&mut self, mut content: Box<Content>, delta: &Delta) -> Result<()> {
+    pub(super) fn commit(&mut self, mut content: Box<Content>, delta: &Delta<'_>) -> Result<()> {
         let file = self.file.as_ref().ok_or(Error::Closed)?;
         let io = |error| failed(&self.path, "written", error);
         (content.events, content.listeners) = (delta.events, delta.listeners);
