@@ -1,10 +1,12 @@
 //! The names of things: what is locked, by whom, on which request, with which token.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::Error;
 use crate::random;
@@ -29,8 +31,7 @@ fn checked(what: &'static str, text: &str, max: usize) -> Result<Arc<str>, Error
 macro_rules! text_name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:expr) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String")]
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
         pub struct $name(Arc<str>);
 
         impl $name {
@@ -70,12 +71,33 @@ macro_rules! text_name {
     };
 }
 
-macro_rules! from_string {
-    ($($name:ident),+) => {
+/// Reads a name where its text stands, which is checked as it is by this function.
+struct Text<T>(fn(&str) -> Result<T, Error>);
+
+impl<T> Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        self.0(text).map_err(E::custom)
+    }
+}
+
+macro_rules! from_text {
+    ($($name:ident: $read:ident),+) => {
         $(impl TryFrom<String> for $name {
             type Error = Error;
             fn try_from(text: String) -> Result<Self, Error> {
-                Self::new(text)
+                Self::$read(text)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                from.deserialize_str(Text(|text| Self::$read(text)))
             }
         })+
     };
@@ -125,7 +147,7 @@ text_name!(
 macro_rules! random_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(u128);
 
         impl $name {
@@ -164,6 +186,25 @@ macro_rules! random_id {
             }
         }
 
+        // As a number for people; else as bytes: random numbers gain nothing by being written short.
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                match to.is_human_readable() {
+                    true => to.serialize_u128(self.0),
+                    false => to.serialize_bytes(&self.0.to_le_bytes()),
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                match from.is_human_readable() {
+                    true => u128::deserialize(from).map(Self),
+                    false => from.deserialize_bytes(Id).map(Self),
+                }
+            }
+        }
+
         impl FromStr for $name {
             type Err = Error;
             fn from_str(text: &str) -> Result<Self, Error> {
@@ -178,19 +219,35 @@ macro_rules! random_id {
     };
 }
 
-from_string!(Holder, Note);
+/// Reads the bytes of an id.
+struct Id;
+
+impl Visitor<'_> for Id {
+    type Value = u128;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("16 bytes")
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<u128, E> {
+        let id = bytes.try_into().map_err(|_| E::invalid_length(bytes.len(), &self))?;
+        Ok(u128::from_le_bytes(id))
+    }
+}
+
+from_text!(Key: stored, Holder: new, Note: new);
+
+/// Keys are in the order of their texts, so a map of keys is asked by a text.
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
 
 impl Key {
     /// A key as stores keep it: with its client's prefix it may be longer than one that a user gives.
     pub(crate) fn stored(text: impl AsRef<str>) -> Result<Self, Error> {
         checked("key", text.as_ref(), MAX_PREFIX + MAX_KEY).map(Self)
-    }
-}
-
-impl TryFrom<String> for Key {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self, Error> {
-        Self::stored(text)
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::error::Loss;
 use crate::event::EventKind;
-use crate::name::{Holder, Key, Note, Session, Ticket};
+use crate::name::{FencingToken, Holder, Key, Note, Session, Ticket};
 
 /// A lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +75,14 @@ pub struct KeyState {
 }
 
 impl Waiter {
+    /// The lease that it is granted.
+    pub fn held(&self, token: FencingToken, tokens: u8, since: Micros, deadline: Option<Micros>) -> Held {
+        let (holder, note, want) = (self.holder.clone(), self.note.clone(), self.want);
+        let holding = Holding { holder, token, since, deadline, note, want };
+        let Waiter { ticket, session, bound, .. } = *self;
+        Held { ticket, session, bound, tokens, stale: false, holding }
+    }
+
     fn of(request: &Request, session: Session) -> Self {
         Waiter {
             ticket: request.ticket,
@@ -123,16 +131,7 @@ impl KeyState {
 
     fn grant(&mut self, step: &mut Step<'_>, waiter: &Waiter, ttl: Ttl) -> Grant {
         let (token, tokens) = step.next_tokens(waiter.tokens);
-        let holding = Holding {
-            holder: waiter.holder.clone(),
-            token,
-            since: step.now,
-            deadline: ttl.deadline(step.now),
-            note: waiter.note.clone(),
-            want: waiter.want,
-        };
-        let (ticket, session, bound) = (waiter.ticket, waiter.session, waiter.bound);
-        self.holders.push(Held { ticket, session, bound, tokens, stale: false, holding });
+        self.holders.push(waiter.held(token, tokens, step.now, ttl.deadline(step.now)));
         Grant { token, tokens, from: step.now, ttl }
     }
 

@@ -13,6 +13,9 @@ use crate::protocol::{Done, Micros, Table};
 
 /// What a large table has on disk at the least.
 pub(super) const LEAST_ROOM: u64 = 8192;
+/// So much is kept free behind the records, for the mark of a slot that was left with the step that went into the other
+/// one. Where that is longer, it says nothing of the step.
+const MARK: u64 = 256;
 /// So much is read ahead behind a large table.
 const PIECE: u64 = 4096;
 const BOTH_HEADS: std::ops::Range<u64> = HEADS..HEADS + 2 * HEADER as u64;
@@ -101,7 +104,7 @@ impl Content {
             if let Some(mut content) = read_slot(file, &small, slot, &head)? {
                 content.cut = cut;
                 // Invariant: from a slot that was left nobody goes on: steps would be forgotten.
-                return Ok(match content.play(file, Ahead { from: 0, bytes: small })? {
+                return Ok(match content.play(file, &mut Ahead { from: 0, bytes: small })? {
                     Played::End => Found::Content(Box::new(content)),
                     Played::Left | Played::Odd => Found::Damaged,
                 });
@@ -112,7 +115,8 @@ impl Content {
     }
 
     /// Whether this is the file's state, after carrying out what others have changed since. To be asked with the
-    /// lock held. One read says it: of both heads, and of what stands behind the last record that this knows.
+    /// lock held. One read says it: of both heads, and of what stands behind the last record that this knows. Where the
+    /// shard has gone on in the other slot, the last of those records say what stands there, too.
     pub(super) fn is_new(&mut self, file: &File) -> io::Result<bool> {
         let at = self.at();
         let (from, to) = match (self.place.small, self.slot) {
@@ -131,14 +135,45 @@ impl Content {
         };
         // Invariant: everybody writes behind the end that this knows, or into the other slot, whose head is the newer
         // one from then on.
-        let is_newest = matches!(head(self.slot), Read::Head(head) if head.seq == self.base)
-            && match head(1 - self.slot) {
-                Read::Head(other) => other.seq < self.base,
-                // One that was cut off, of another format, or damaged.
-                Read::Nothing => self.cut,
-                Read::OtherFormat(_) => false,
-            };
-        Ok(is_newest && self.play(file, Ahead { from, bytes })? == Played::End)
+        if !matches!(head(self.slot), Read::Head(head) if head.seq == self.base) {
+            return Ok(false);
+        }
+        let gone_on = match head(1 - self.slot) {
+            Read::Head(other) => (other.seq > self.base).then_some(other),
+            // One that was cut off, of another format, or damaged.
+            Read::Nothing if self.cut => None,
+            Read::Nothing | Read::OtherFormat(_) => return Ok(false),
+        };
+        let mut ahead = Ahead { from, bytes };
+        let mut played = self.play(file, &mut ahead)?;
+        if let Some(other) = gone_on {
+            // Without the mark, whoever wrote that table was killed before it, or had no room for it.
+            if played != Played::Left || self.end.seq != other.seq {
+                return Ok(false);
+            }
+            self.go_on(&other);
+            played = self.play(file, &mut ahead)?;
+        }
+        self.window = ahead.bytes;
+        Ok(played == Played::End)
+    }
+
+    /// Goes on in the other slot, whose table is this one.
+    pub(super) fn go_on(&mut self, head: &Head) {
+        (self.slot, self.place) = (1 - self.slot, Place::of(1 - self.slot, head.len));
+        (self.base, self.room, self.records) = (head.seq, head.room, records_of(head.len));
+        self.end = End { at: self.records, seq: head.seq, sum: head.sum };
+        self.cut = false;
+    }
+
+    /// Whether so much fits behind the last record.
+    pub(super) fn has_room(&self, len: usize) -> bool {
+        self.end.at + len as u64 <= self.most()
+    }
+
+    /// What there is for the table and its records.
+    fn most(&self) -> u64 {
+        if self.place.small { SMALL_ROOM } else { self.room }
     }
 
     /// Where in the file the next record goes.
@@ -147,11 +182,13 @@ impl Content {
     }
 
     /// Up to where records are written in this slot, counted from the table's beginning: so far that writing the table
-    /// anew costs little beside them, and reading them little beside the table.
+    /// anew costs little beside them, and that all who stand in a line have their turn meanwhile, so that they know either
+    /// slot; but not so far that whoever comes anew reads much more than the table.
     pub(super) fn limit(&self) -> u64 {
+        let most = self.most().saturating_sub(MARK);
         match self.place.small {
-            true => SMALL_ROOM,
-            false => self.room.min(LEAST_ROOM.max(self.records.saturating_mul(3))),
+            true => most,
+            false => most.min(LEAST_ROOM.max(self.records.saturating_mul(6))),
         }
     }
 
@@ -180,16 +217,9 @@ impl Content {
     }
 
     /// Carries out the records behind the end.
-    fn play(&mut self, file: &File, mut ahead: Ahead) -> io::Result<Played> {
-        let played = self.play_from(file, &mut ahead);
-        self.window = ahead.bytes;
-        played
-    }
-
-    fn play_from(&mut self, file: &File, ahead: &mut Ahead) -> io::Result<Played> {
-        let room = if self.place.small { SMALL_ROOM } else { self.room };
+    fn play(&mut self, file: &File, ahead: &mut Ahead) -> io::Result<Played> {
         loop {
-            let most = room.saturating_sub(self.end.at);
+            let most = self.most().saturating_sub(self.end.at);
             // Records end where their room does, and there what follows is none.
             let begin = RECORD.min(most as usize);
             let begun = Begun::read(ahead.get(file, self.at(), begin, most)?, &self.end);
@@ -198,19 +228,24 @@ impl Content {
             };
             match begun.whole(ahead.get(file, self.at(), size, most)?, &self.end) {
                 None => return Ok(Played::End),
-                Some((Change::Left, _)) => return Ok(Played::Left),
-                Some((Change::Step(bytes), end)) => {
-                    let Ok((delta, _)) = postcard::take_from_bytes::<Delta>(bytes) else {
-                        return Ok(Played::Odd);
-                    };
-                    (self.events, self.listeners, self.end) = (delta.events, delta.listeners, end);
-                    delta.results().for_each(|done| self.drops_at(done));
-                    if delta.apply(&mut self.table).is_none() {
+                Some((Change::Step(step), end)) => {
+                    if self.carry_out(step, end).is_none() {
                         return Ok(Played::Odd);
                     }
                 }
+                Some((Change::Left(step), end)) => {
+                    return Ok(self.carry_out(step, end).map_or(Played::Odd, |()| Played::Left));
+                }
             }
         }
+    }
+
+    /// Carries out one step, behind which this ends. `None` if it is none of this table.
+    fn carry_out(&mut self, step: &[u8], end: End) -> Option<()> {
+        let (delta, _) = postcard::take_from_bytes::<Delta<'_>>(step).ok()?;
+        (self.events, self.listeners, self.end) = (delta.events, delta.listeners, end);
+        delta.results().for_each(|done| self.drops_at(done));
+        delta.apply(&mut self.table)
     }
 }
 
@@ -218,6 +253,7 @@ impl Content {
 #[derive(Debug, PartialEq, Eq)]
 enum Played {
     End,
+    /// The mark of a slot that was left, and what it says is carried out.
     Left,
     /// A record that is whole and no change of this table.
     Odd,
@@ -283,4 +319,42 @@ fn read_slot(file: &File, small: &[u8], slot: u64, head: &Head) -> io::Result<Op
     let mut bytes = vec![0; head.len as usize];
     let read = read_up_to(file, &mut bytes, place.from)?;
     Ok(Some(&bytes[..]).filter(|bytes| read == bytes.len()).and_then(decoded))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::folder::Folder;
+    use super::super::shard::Shard;
+    use super::*;
+    use crate::name::FencingToken;
+
+    /// Below all times that are asked for, and no time that a file says.
+    const KNOWN: Micros = 7;
+
+    #[test]
+    fn who_knows_the_slot_that_was_left_goes_on_in_the_other_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(Some(&dir.path().join("store"))).unwrap();
+        let (mut writes, mut follows) = (Shard::new(7, &folder), Shard::new(7, &folder));
+        let mut slots = Vec::new();
+        for number in 1..1000 {
+            assert!(writes.lock(&folder, true).unwrap());
+            let mut content = writes.load().unwrap();
+            content.table.last = FencingToken(number);
+            let delta = Delta::new(&content.table, number, 0);
+            writes.commit(content, &delta).unwrap();
+            writes.unlock();
+            assert!(follows.lock(&folder, true).unwrap());
+            let mut content = follows.load().unwrap();
+            assert_eq!((content.table.last.0, content.events), (number, number));
+            let known = std::mem::replace(&mut content.drops_from, KNOWN) == KNOWN;
+            assert!(known || number == 1, "read anew at step {number}");
+            slots.push(content.slot);
+            follows.keep(content);
+            follows.unlock();
+        }
+        slots.dedup();
+        assert!(slots.len() > 5, "{slots:?}");
+    }
 }

@@ -124,7 +124,7 @@ pub(crate) fn slot_seeds() -> Vec<Vec<u8>> {
 pub(crate) fn table(bytes: &[u8]) {
     // The change of a step may be of no table that this is.
     for mut table in tables() {
-        let _ = postcard::from_bytes::<Delta>(bytes).map(|delta| delta.apply(&mut table));
+        let _ = postcard::from_bytes::<Delta<'_>>(bytes).map(|delta| delta.apply(&mut table));
     }
     let Ok(mut table) = postcard::from_bytes::<Table>(bytes) else { return };
     assert_eq!(postcard::from_bytes::<Table>(&encoded(&table)).as_ref(), Ok(&table));

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! 0   seq: one more than that of the record or head before it
-//! 8   length of what follows in bytes; its highest bit marks the last record of a slot that was left
+//! 8   length of what follows in bytes; its highest bit marks the last record of a slot that was left: the other slot's
+//!     table is the one after this change, or it has no change and says nothing of it
 //! 16  checksum of the 16 bytes above and of what follows, begun with that of the record or table before it
 //! 24  the change, as postcard writes it, filled up to a multiple of 8
 //! ```
@@ -11,7 +12,7 @@
 
 use super::slot::{checksum, word};
 
-/// The length of a record without its change. Each slot keeps so much free, for the mark of having been left.
+/// The length of a record without its change.
 pub(super) const RECORD: usize = 24;
 const LEFT: u64 = 1 << 63;
 
@@ -48,7 +49,7 @@ impl Begun {
     pub(super) fn whole<'a>(&self, record: &'a [u8], end: &End) -> Option<(Change<'a>, End)> {
         let sum = sum(record, end)?;
         let body = record.get(RECORD..RECORD + usize::try_from(self.len).ok()?)?;
-        let change = if self.left { Change::Left } else { Change::Step(body) };
+        let change = if self.left { Change::Left(body) } else { Change::Step(body) };
         let next = End { at: end.at + record.len() as u64, seq: end.seq.wrapping_add(1), sum };
         (word(record, 16) == sum).then_some((change, next))
     }
@@ -59,8 +60,8 @@ impl Begun {
 pub(super) enum Change<'a> {
     /// A step, encoded.
     Step(&'a [u8]),
-    /// The shard goes on in the other slot.
-    Left,
+    /// The shard goes on in the other slot, whose table is the one after this step; nothing if that is not told.
+    Left(&'a [u8]),
 }
 
 fn sum(record: &[u8], end: &End) -> Option<u64> {
@@ -73,7 +74,13 @@ pub(super) fn seal(record: &mut Vec<u8>, end: &End) -> End {
     finish(record, end, len)
 }
 
-/// The mark behind the last record of a slot that was left.
+/// Makes a sealed record the mark behind the last one of a slot that was left.
+pub(super) fn leave(record: &mut Vec<u8>, end: &End) {
+    let len = word(record, 8) | LEFT;
+    finish(record, end, len);
+}
+
+/// The same, which does not tell how the other slot's table came about.
 pub(super) fn left(end: &End) -> Vec<u8> {
     let mut record = vec![0; RECORD];
     finish(&mut record, end, LEFT);
@@ -121,6 +128,10 @@ mod tests {
         }
         let mark = left(&next);
         let begun = Begun::read(&mark, &next).unwrap();
-        assert_eq!(begun.whole(&mark, &next).unwrap().0, Change::Left);
+        assert_eq!(begun.whole(&mark, &next).unwrap().0, Change::Left(b""));
+        leave(&mut record, &end);
+        let begun = Begun::read(&record, &end).unwrap();
+        assert_eq!(begun.size(48), Some(48));
+        assert_eq!(begun.whole(&record, &end).unwrap().0, Change::Left(b"a change of a key"));
     }
 }

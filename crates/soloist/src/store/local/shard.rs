@@ -202,7 +202,7 @@ impl Shard {
 
     /// Writes what has changed, behind the rest or, when that has grown long, as a whole into the other slot. One
     /// write is the commit: cut off before its end, it never was.
-    pub(super) fn commit(&mut self, mut content: Box<Content>, delta: &Delta) -> Result<()> {
+    pub(super) fn commit(&mut self, mut content: Box<Content>, delta: &Delta<'_>) -> Result<()> {
         let file = self.file.as_ref().ok_or(Error::Closed)?;
         let io = |error| failed(&self.path, "written", error);
         (content.events, content.listeners) = (delta.events, delta.listeners);
@@ -210,16 +210,23 @@ impl Shard {
         self.buffer.resize(RECORD, 0);
         encode(delta, &mut self.buffer).map_err(io)?;
         let end = record::seal(&mut self.buffer, &content.end);
-        if !content.cut && end.at + RECORD as u64 <= content.limit() {
+        if !content.cut && end.at <= content.limit() {
             points::here("commit");
             write(file, &self.buffer, content.at(), "torn").map_err(io)?;
             points::here("committed");
             content.end = end;
         } else {
-            self.buffer.clear();
-            encode(&content.table, &mut self.buffer).map_err(io)?;
-            let head = write_whole(file, &content, &self.buffer).map_err(io)?;
-            *content = Content::new(std::mem::take(&mut content.table), 1 - content.slot, &head);
+            let mut table = Vec::new();
+            encode(&content.table, &mut table).map_err(io)?;
+            let head = write_whole(file, &content, &table).map_err(io)?;
+            // Where the slot that was left says so, damage to the new one is never taken for a write that was cut off; and
+            // who knows this slot goes on in the new one without reading it. Without it all goes on, too.
+            match content.has_room(self.buffer.len()) {
+                true => record::leave(&mut self.buffer, &content.end),
+                false => self.buffer = record::left(&content.end),
+            }
+            let _ = write(file, &self.buffer, content.at(), "mark torn");
+            content.go_on(&head);
         }
         if self.buffer.capacity() > LARGE {
             self.buffer = Vec::new();
@@ -229,8 +236,29 @@ impl Shard {
     }
 }
 
+/// Encodes something behind these bytes.
 fn encode(what: &impl serde::Serialize, bytes: &mut Vec<u8>) -> io::Result<()> {
-    postcard::to_io(what, bytes).map(drop).map_err(io::Error::other)
+    postcard::serialize_with_flavor(what, Behind(bytes)).map_err(io::Error::other)
+}
+
+struct Behind<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Behind<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 fn write(file: &File, bytes: &[u8], at: u64, point: &'static str) -> io::Result<()> {
@@ -250,16 +278,13 @@ fn write_whole(file: &File, content: &Content, table: &[u8]) -> io::Result<Head>
     points::here("snapshot written");
     write(file, &head.bytes(), head_at(slot), "head torn")?;
     points::here("snapshot made");
-    // Where the slot that was left says so, damage to the new one is never taken for a write that was cut off.
-    // Without it all goes on, too.
-    let _ = write(file, &record::left(&content.end), content.at(), "mark torn");
     Ok(head)
 }
 
 /// What there is for each large table once one of this length is to be written.
 fn large_room(file: &File, room: u64, len: u64) -> io::Result<u64> {
     let need = records_of(len) + RECORD as u64;
-    let wish = need.saturating_mul(2).next_power_of_two().clamp(LEAST_ROOM, LARGEST);
+    let wish = need.saturating_mul(4).next_power_of_two().clamp(LEAST_ROOM, LARGEST);
     if need > LARGEST {
         return Err(io::ErrorKind::FileTooLarge.into());
     }

@@ -33,13 +33,14 @@ pub(super) const HEADS: u64 = 4096 - HEADER as u64;
 pub(super) const SMALL_ROOM: u64 = HEADS - SIGNATURE.len() as u64;
 /// The end of the second small table, from where the large ones stand.
 pub(super) const SMALL_END: u64 = 8192;
-/// The longest small table: so that many records fit behind it.
-const LONGEST_SMALL: u64 = 1536;
+/// The longest small table: so that as many records fit behind it as a line writes that stands in it in one round, for
+/// whoever knows a slot follows once into the other one, and not twice.
+const LONGEST_SMALL: u64 = 1024;
 const SECOND_LARGE: u64 = 1 << 30;
 /// The most that one slot can have for a large table, with its records.
 pub(super) const LARGEST: u64 = SECOND_LARGE - SMALL_END;
 /// How a file begins.
-pub(super) const SIGNATURE: [u8; 8] = *b"soloist\x03";
+pub(super) const SIGNATURE: [u8; 8] = *b"soloist\x04";
 
 /// Where in the file a table stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

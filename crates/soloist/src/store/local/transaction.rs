@@ -215,9 +215,9 @@ impl Core {
             after.unreferenced.extend(was.filter(|_| is != was));
             delta.add(&content.table, key, before, &moves);
         }
-        for (key, done) in dropped {
-            after.unreferenced.extend(aside(&done));
-            if !keys.contains(&key) {
+        for (key, done) in &dropped {
+            after.unreferenced.extend(aside(done));
+            if !keys.contains(key) {
                 delta.drop_result(&content.table, key);
             }
         }
@@ -256,7 +256,7 @@ impl Core {
         number: u16,
         shard: &mut Shard,
         content: Box<Content>,
-        delta: &Delta,
+        delta: &Delta<'_>,
         events: Vec<Event>,
         wake: impl FnOnce(&Self),
     ) -> Result<()> {
