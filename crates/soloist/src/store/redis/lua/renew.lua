@@ -20,8 +20,13 @@ for i = 1, (#ARGV - 1) / 2 do
   local short = false
   if held and life then
     local till, own = struct.unpack('>I7c16', held)
-    short = own == whose and till > now and string.byte(held, 46) < 4
-      and not redis.pcall('SET', lease, ends .. string.sub(held, 8), 'PX', life).err
+    if own == whose and till > now then
+      local rest = string.sub(held, 8)
+      local flags = string.byte(held, 46)
+      -- From now on one like any other.
+      if flags > 3 then rest = string.sub(held, 8, 45) .. string.char(flags % 4) .. string.sub(held, 47) end
+      short = not redis.pcall('SET', lease, ends .. rest, 'PX', life).err
+    end
   end
   if short then
     --- took renewal

@@ -18,9 +18,16 @@ local function guard_left()
   return math.max(since + GUARD - now, 0)
 end
 
--- The last token that was given before, once it is known: whoever turns out to be gone takes none. And under which
+-- The last token that was given before, as far as is known: whoever turns out to be gone takes none. And under which
 -- member it stands.
 local before, member
+
+-- Invariant: while somebody watches, no token is given but by a script, which tells: a plain acquire counts on only where
+-- it finds the member 't'.
+local function open_member()
+  if watched == nil then watched = redis.call('EXISTS', WATCHED) == 1 end
+  return watched and 'w' or 't'
+end
 
 local function last_token()
   if not before then
@@ -30,11 +37,9 @@ local function last_token()
   return before
 end
 
--- Writes the last token that was given. Invariant: while somebody watches, none is given but by a script, which tells:
--- a plain acquire counts on only where it finds the member 't'.
+-- Writes the last token that was given.
 local function count_to(last)
-  if watched == nil then watched = redis.call('EXISTS', WATCHED) == 1 end
-  local open = watched and 'w' or 't'
+  local open = open_member()
   if member and member ~= open then redis.call('DEL', fence) end
   redis.call('ZADD', fence, last == now and stamp or string.format('%.0f', last), open)
   member = open
@@ -44,6 +49,12 @@ end
 -- Invariant: a key's tokens never decrease, also across expiry, force and a server that lost its data. So they are taken
 -- from the time that has passed, and where too little has, there is only one.
 local function next_tokens(wanted)
+  if wanted == 1 and not before
+    and redis.call('ZADD', fence, 'XX', 'GT', 'CH', stamp, open_member()) == 1 then
+    -- The common case. What was given before is less; how much less, only somebody behind who wants several could use.
+    before, member = now - 1, open_member()
+    return now, 1
+  end
   local last = math.max(last_token() + wanted, now)
   if wanted > 1 and last > now + TOKENS_AHEAD then
     wanted, last = 1, math.max(before + 1, now)
