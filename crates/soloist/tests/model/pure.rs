@@ -36,10 +36,13 @@ fn holds(condition: bool, what: &str) -> Result<(), String> {
     if condition { Ok(()) } else { Err(what.to_owned()) }
 }
 
-/// Whether this tells of a token that a renewal raised: that is no grant.
-fn is_raised(call: &Call, event: &Event) -> bool {
+/// Whether this tells of a token that a renewal raised: that is no grant. Whoever is handed the key by a renewal of its own
+/// may be given just the token that it names.
+fn is_raised(machine: &Machine, before: &Before, call: &Call, event: &Event) -> bool {
     let raises = |one: &Renewal| one.key == event.key && one.at_least == Some(event.token);
-    matches!(call, Call::Renew(all) if all.iter().any(raises))
+    let holder = machine.table.keys.get(&event.key).and_then(|state| state.holders.first());
+    let held = before.held.get(&event.key).map(|(ticket, _)| *ticket);
+    matches!(call, Call::Renew(all) if all.iter().any(raises)) && held == holder.map(|held| held.ticket)
 }
 
 /// What must hold after a step.
@@ -49,7 +52,7 @@ fn invariants(machine: &Machine, before: &Before, call: &Call, step: &Step) -> R
     for event in
         step.events.iter().filter(|e| matches!(e.kind, EventKind::Locked | EventKind::TakenOver { .. }))
     {
-        if is_raised(call, event) {
+        if is_raised(machine, before, call, event) {
             // Others may have been given larger ones meanwhile: tokens are compared for one key.
             let before = before.held.get(&event.key).map(|(_, token)| *token);
             holds(before.is_none_or(|before| event.token > before), "a token is raised, not lowered")?;
