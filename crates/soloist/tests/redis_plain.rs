@@ -6,7 +6,7 @@ mod redis_server;
 #[path = "support/request.rs"]
 mod request;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use redis_server::RedisServer;
@@ -102,12 +102,17 @@ impl Scene {
     }
 }
 
-/// Asks with the clock freshly read.
+/// Asks with the clock freshly read: once more where that took so long that it was not fresh any more.
 async fn plainly(store: &RedisStore, scene: &Scene, request: &Request) -> (Grant, u64) {
-    let before = scene.scripts().await;
-    store.inspect(&request.key).await.unwrap();
-    let granted = grant(store.acquire(request).await.unwrap().answer);
-    (granted, scene.scripts().await - before - 1)
+    loop {
+        let (before, began) = (scene.scripts().await, Instant::now());
+        store.inspect(&request.key).await.unwrap();
+        let granted = grant(store.acquire(request).await.unwrap().answer);
+        if began.elapsed() < MS(900) {
+            return (granted, scene.scripts().await - before - 1);
+        }
+        store.release(&request.key, &mine(request)).await.unwrap();
+    }
 }
 
 async fn heard(events: &mut EventStream) -> EventKind {
@@ -291,10 +296,19 @@ async fn a_lease_lives_on_and_so_does_one_that_is_left_behind() {
     let scene = Scene::new().await;
     let url = scene.server.url();
     let ttl = Duration::from_secs(60);
-    let client = soloist::Client::builder().holder("h").ttl(ttl).connect(&url).await.unwrap();
-    let lease = client.lock("k").await.unwrap();
-    let short = lease.deadline().unwrap();
-    assert!(short.since(soloist::Moment::now()) <= scene.store.settles(), "a plain one, at first");
+    let connect = async || soloist::Client::builder().holder("h").ttl(ttl).connect(&url).await.unwrap();
+    // A plain one is short at first; on a machine that stands still the clock may be known no more.
+    let plain = async {
+        loop {
+            let lease = connect().await.lock("k").await.unwrap();
+            let short = lease.deadline().unwrap();
+            if short.since(soloist::Moment::now()) <= scene.store.settles() {
+                return (lease, short);
+            }
+            lease.release().await.unwrap();
+        }
+    };
+    let (lease, short) = in_time(plain).await;
     in_time(async {
         while lease.deadline().unwrap().since(short) < ttl / 2 {
             tokio::time::sleep(MS(5)).await;
@@ -304,7 +318,7 @@ async fn a_lease_lives_on_and_so_does_one_that_is_left_behind() {
     assert!(!lease.is_lost());
     lease.release().await.unwrap();
 
-    let client = soloist::Client::builder().holder("h").ttl(ttl).connect(&url).await.unwrap();
+    let client = connect().await;
     let id = client.lock("k").await.unwrap().detach().await.unwrap();
     let left: i64 = scene.server.run(&["PTTL", &scene.name('l').await]).await;
     assert!(left > 60_000, "nobody renews it, so it has its whole ttl: {left}");
