@@ -15,7 +15,7 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 
 use super::command::Cmd;
-use super::pipeline::Pipeline;
+use super::pipeline::{Pipeline, late};
 
 /// One connection, shared by all who ask. It closes when the last of these is dropped.
 #[derive(Clone)]
@@ -99,10 +99,6 @@ impl Connection {
             }
         }
     }
-}
-
-fn late(limit: Duration) -> RedisError {
-    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")).into()
 }
 
 impl ConnectionLike for Connection {

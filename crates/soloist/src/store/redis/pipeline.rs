@@ -123,7 +123,8 @@ impl From<io::Error> for Fault {
     }
 }
 
-fn late(limit: Duration) -> RedisError {
+/// No answer came within this time.
+pub(super) fn late(limit: Duration) -> RedisError {
     io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")).into()
 }
 
