@@ -1,5 +1,17 @@
 //! One request, as the bytes that a server reads.
 
+use std::cell::Cell;
+
+/// Room for what most requests say, so that it does not grow bit by bit.
+const USUAL: usize = 480;
+/// Room beyond this is not kept for the next request.
+const MOST_KEPT: usize = 4 << 10;
+
+thread_local! {
+    /// The room of the last request of this thread: it is sent, and with that done with, before the next is made.
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// A request: its words, the verb first.
 #[derive(Clone, Debug)]
 pub(super) struct Cmd {
@@ -16,8 +28,9 @@ pub(super) trait Word {
 impl Cmd {
     /// A request that so far says only this.
     pub(super) fn new(verb: &str) -> Self {
-        // Room for what most say, so that it does not grow bit by bit.
-        let mut cmd = Cmd { words: 0, bytes: Vec::with_capacity(480) };
+        // A thread that ends has no room any more.
+        let mut cmd = Cmd { words: 0, bytes: ROOM.try_with(Cell::take).unwrap_or_default() };
+        cmd.bytes.reserve(USUAL);
         cmd.arg(verb);
         cmd
     }
@@ -55,6 +68,16 @@ impl Cmd {
     }
 }
 
+impl Drop for Cmd {
+    fn drop(&mut self) {
+        if self.bytes.capacity() <= MOST_KEPT {
+            let mut room = std::mem::take(&mut self.bytes);
+            room.clear();
+            let _ = ROOM.try_with(|kept| kept.set(room));
+        }
+    }
+}
+
 /// What stands before a word, or before all of them.
 fn head(out: &mut Vec<u8>, kind: u8, count: usize) {
     // Nearly all are short.
@@ -77,15 +100,21 @@ const DIGITS: usize = 21;
 
 /// A number in digits, at the end of this room.
 fn decimal(mut number: u64, room: &mut [u8; DIGITS]) -> &[u8] {
+    let digit = |number: u64| b'0' + number as u8;
     let mut at = DIGITS;
-    loop {
-        at -= 1;
-        room[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return &room[at..];
-        }
+    // Two at a time: most numbers here are times, of 16 digits.
+    while number >= 10 {
+        let two = number % 100;
+        number /= 100;
+        at -= 2;
+        (room[at], room[at + 1]) = (digit(two / 10), digit(two % 10));
     }
+    // What is left is a digit, or nothing after an even number of them.
+    if number > 0 || at == DIGITS {
+        at -= 1;
+        room[at] = digit(number);
+    }
+    &room[at..]
 }
 
 impl Word for &str {

@@ -114,13 +114,15 @@ fn push_kind(word: Option<Value>) -> PushKind {
 /// What begins at the front of these bytes, and its length; `None` if it is not all there yet.
 fn item(bytes: &[u8]) -> Result<Option<(Item, usize)>, Nonsense> {
     let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
-    if !b"+-:$*_#,(!=%~>".contains(&first) {
+    let none = || {
         let seen = String::from_utf8_lossy(&bytes[..bytes.len().min(16)]);
-        return Err(format!("it begins with {seen:?}"));
-    }
+        format!("it begins with {seen:?}")
+    };
     let short = short_number(rest);
     let end = match short {
         Some((_, end)) => end,
+        // What is no reply need not have lines.
+        None if !b"+-:$*_#,(!=%~>".contains(&first) => return Err(none()),
         None => match line_end(rest)? {
             Some(end) => end,
             None => return Ok(None),
@@ -167,7 +169,8 @@ fn item(bytes: &[u8]) -> Result<Option<(Item, usize)>, Nonsense> {
         }
         b'(' => whole(Value::BigNumber(line.to_vec())),
         // The library alone makes its errors.
-        _ => whole(error(line)?),
+        b'-' => whole(error(line)?),
+        _ => Err(none()),
     }
 }
 
@@ -304,6 +307,7 @@ mod tests {
             b":x\r\n",
             b":1x\r\n",
             b"*-2\r\n",
+            b"x12\r\n",
             b"$99999999999\r\n",
             &deep,
             &endless,
