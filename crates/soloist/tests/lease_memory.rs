@@ -92,6 +92,8 @@ async fn a_waiter_takes_less_than_two_kibibytes_with_its_task() {
     let before = IN_USE.load(Ordering::Relaxed);
     stand(WAITERS);
     tokio::time::timeout(SOON, in_line(WAITERS + 1)).await.unwrap();
+    // And until each has heard that it waits.
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let each = (IN_USE.load(Ordering::Relaxed) - before) / WAITERS;
     println!("{each} bytes a waiter");
     assert!(each < MOST, "{each} bytes a waiter");

@@ -107,6 +107,8 @@ async fn waiters(bench: &Bench, admin: &mut MultiplexedConnection, count: usize)
     alloc::count();
     stand(count);
     in_line(count + 1).await?;
+    // And until each has heard that it waits.
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let bytes = alloc::counted();
     let entry = server_bytes(admin).await? - before;
     all.shutdown().await;

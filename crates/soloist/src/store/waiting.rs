@@ -62,34 +62,36 @@ pub(super) fn wait<'a, S: Store + ?Sized>(
     async move {
         loop {
             let slot = hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
-            let InLine { pause, current, read } = match line {
-                Ok(line) => line,
+            let known = match line {
+                // No copy of it is kept over the wait.
+                Ok(ref known) => known,
                 Err(served) => {
                     hub.forget(request.ticket);
                     return Ok(*served);
                 }
             };
-            seen = seen.or(Some(current));
+            seen = seen.or(Some(known.current));
             // What was told counts before the time that has passed meanwhile.
             let wake = tokio::select! {
                 biased;
                 wake = slot.told() => wake,
-                () = tokio::time::sleep(pause) => Wake::Look,
+                () = tokio::time::sleep(known.pause) => Wake::Look,
             };
-            line = match serves(wake, current, read) {
-                Some(reply) => Err(reply),
+            match serves(wake, known) {
+                Some(reply) => line = Err(reply),
                 // In a box, as few look at any one time.
-                None => match Box::pin(look(store, &slot, request, seen)).await? {
-                    Some(reply) => InLine::of(reply, request.want),
-                    None => Ok(InLine { pause, current, read }),
-                },
-            };
+                None => {
+                    if let Some(reply) = Box::pin(look(store, &slot, request, seen)).await? {
+                        line = InLine::of(reply, request.want);
+                    }
+                }
+            }
         }
     }
 }
 
 /// What was told, if that serves a request which waits behind this lease.
-fn serves(wake: Wake, current: FencingToken, read: Reading) -> Option<Box<Reply>> {
+fn serves(wake: Wake, &InLine { current, read, .. }: &InLine) -> Option<Box<Reply>> {
     // What was told before the answer that put the request in line is over: asking again finds out. Tokens
     // tell which came first, whatever the store's clock does.
     let answer = match wake {

@@ -24,8 +24,10 @@ use super::reply::Replies;
 
 /// So much is read at a time, at least.
 const READ: usize = 8 << 10;
-/// Buffers that have grown beyond this are not kept.
+/// Buffers that have grown beyond this are not kept: what very many asked at once is not held while they wait.
 const KEPT: usize = 64 << 10;
+/// Nor is room for more requests than this.
+const KEPT_ASKED: usize = 1 << 10;
 
 /// The way to a stream. It is closed when the last of these is dropped.
 #[derive(Clone)]
@@ -266,6 +268,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
             }
             match Pin::new(&mut self.stream).poll_write(cx, &self.sending[self.sent..]) {
                 Poll::Ready(Ok(0)) => return Err(Fault::closed("it takes nothing more")),
+                Poll::Ready(Ok(count)) if self.sent + count == self.sending.len() => {
+                    self.sending.clear();
+                    self.sending.shrink_to(KEPT);
+                    self.sent = 0;
+                }
                 Poll::Ready(Ok(count)) => self.sent += count,
                 Poll::Ready(Err(error)) => return Err(error.into()),
                 Poll::Pending => return Ok(()),
@@ -287,16 +294,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
             return;
         }
         self.stood_back = false;
-        if self.sent == self.sending.len() {
-            self.sending.clear();
-            self.sending.shrink_to(KEPT);
-            self.sent = 0;
+        if self.sending.is_empty() {
             std::mem::swap(&mut self.sending, &mut desk.out);
         } else {
             self.sending.append(&mut desk.out);
+            desk.out.shrink_to(KEPT);
         }
         let first = self.asked.len();
-        self.asked.append(&mut desk.asked);
+        if first == 0 {
+            std::mem::swap(&mut self.asked, &mut desk.asked);
+        } else {
+            self.asked.append(&mut desk.asked);
+            desk.asked.shrink_to(KEPT_ASKED);
+        }
         desk.sleeper = Some(cx.waker().clone());
         drop(desk);
         let now = Instant::now();
@@ -367,6 +377,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
             }
         }
         self.answered = answered;
+        if self.asked.is_empty() {
+            self.asked.shrink_to(KEPT_ASKED);
+        }
         Ok(())
     }
 
