@@ -212,6 +212,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
+    use crate::clock::Moment;
     use crate::error::Loss;
     use crate::name::{FencingToken, Holder};
     use crate::protocol::{Body, OutcomeKind, Ttl};
@@ -224,7 +225,8 @@ mod tests {
 
     fn lease() -> Arc<Kept> {
         let (key, holder) = (Key::new("k").unwrap(), Holder::new("h").unwrap());
-        Arc::new(Kept::new((key, Ticket::from_u128(1)), FencingToken(1), holder, Ttl::Forever, None))
+        let (ticket, life) = ((key, Ticket::from_u128(1)), (Moment::now(), None));
+        Arc::new(Kept::new(ticket, FencingToken(1), holder, Ttl::Forever, life))
     }
 
     /// Drives, or hears the result. `led` counts who has led.

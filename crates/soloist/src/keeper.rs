@@ -24,6 +24,7 @@ use book::Book;
 pub use book::interleavings;
 use cleanup::{Stores, clean_up};
 use home::Home;
+use renewals::LOOKS;
 use work::{Ended, Work};
 
 pub(crate) use cleanup::Abandoned;
@@ -120,8 +121,8 @@ impl Keeper {
     }
 
     /// Resolves when the client is closed. Cancel safe.
-    pub(crate) async fn closing(&self) {
-        self.0.book.closing().await;
+    pub(crate) fn closing(&self) -> impl Future<Output = ()> + Send {
+        self.0.book.closing()
     }
 
     /// Ends every lease and every request under way, and everything that was asked for before; resolves when
@@ -204,10 +205,11 @@ async fn heard(book: &Book, notice: std::result::Result<Notice, RecvError>) {
         Ok(Notice::Lost(ticket, token, loss)) => book.told_lost(ticket, token, loss),
         // Notices were missed: ask about every lease.
         Ok(Notice::AskAgain) | Err(RecvError::Lagged(_)) => {
-            let mut from = book.all_due(None);
-            while from.is_some() {
-                tokio::task::yield_now().await;
-                from = book.all_due(from);
+            for (part, some) in book.all().chunks(LOOKS).enumerate() {
+                if part > 0 {
+                    tokio::task::yield_now().await;
+                }
+                book.all_due(some);
             }
         }
         Err(RecvError::Closed) => {}

@@ -138,13 +138,13 @@ impl Life {
 }
 
 impl Kept {
-    /// A lease whose life ends at `deadline` and that is renewed for `ttl` each time.
+    /// A lease that is held from `since` on, whose life ends at `deadline` and that is renewed for `ttl` each time.
     pub(crate) fn new(
         (key, ticket): (Key, Ticket),
         token: FencingToken,
         holder: Holder,
         ttl: Ttl,
-        deadline: Option<Moment>,
+        (since, deadline): (Moment, Option<Moment>),
     ) -> Self {
         let (open, others) = (Open::default(), Vec::new());
         let life = Mutex::new(Life {
@@ -159,7 +159,7 @@ impl Kept {
             others,
         });
         let (ending, told) = (AtomicBool::new(false), Notify::new());
-        Kept { key, ticket, token, holder, since: Moment::now(), group: 0, until: None, life, ending, told }
+        Kept { key, ticket, token, holder, since, group: 0, until: None, life, ending, told }
     }
 
     /// The same, of a group that is renewed together.

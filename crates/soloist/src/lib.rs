@@ -341,6 +341,7 @@
 #![cfg(not(all(test, soloist_shuttle)))]
 
 mod builder;
+mod by_ticket;
 mod cache;
 mod client;
 mod clock;

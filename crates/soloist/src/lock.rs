@@ -347,7 +347,7 @@ impl<'a> Lock<'a> {
             return lease;
         }
         drop(standing);
-        observe::wait_over(key, &ask.holder, began);
+        observe::wait_over(key, &ask.holder, Some(began));
         Err(timed_out(&**client.store(), key, limit).await)
     }
 }

@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use tracing::Span;
+use tracing::level_filters::LevelFilter;
 
 use crate::clock::Moment;
 use crate::error::{Error, Loss};
@@ -55,6 +56,11 @@ fn want(want: Want) -> &'static str {
     }
 }
 
+/// The moment at which a wait begins, where somebody may hear how long it was.
+pub(crate) fn began() -> Option<Moment> {
+    (LevelFilter::current() >= LevelFilter::DEBUG).then(Moment::now)
+}
+
 /// Around the wait for a lock.
 pub(crate) fn lock_span(key: &Key, holder: &Holder) -> Span {
     tracing::debug_span!(target: "soloist::line", "lock", %key, %holder)
@@ -71,8 +77,8 @@ pub(crate) fn waiting_in_line(request: &Request, queued: &Queued) {
     told!(debug, "soloist::line", "waiting in line", %key, %holder, place, held_by = %ahead);
 }
 
-pub(crate) fn wait_over(key: &Key, holder: &Holder, began: Moment) {
-    told!(debug, "soloist::line", "wait over", %key, %holder, waited = ago(began));
+pub(crate) fn wait_over(key: &Key, holder: &Holder, began: Option<Moment>) {
+    told!(debug, "soloist::line", "wait over", %key, %holder, waited = began.map(ago));
 }
 
 pub(crate) fn still_in_line(request: &Request, store: &str, why: &str) {
@@ -89,11 +95,11 @@ pub(crate) fn not_taken_back(key: &Key, error: &Error) {
     told!(warn, "soloist::line", "request not taken back", %key, %error);
 }
 
-pub(crate) fn granted(request: &Request, grant: &Grant, began: Moment) {
+pub(crate) fn granted(request: &Request, grant: &Grant, began: Option<Moment>) {
     let Request { key, holder, .. } = request;
     told!(
         debug, "soloist::lease", "lease granted",
-        %key, %holder, token = grant.token.0, waited = ago(began), mode = mode(request), want = want(request.want)
+        %key, %holder, token = grant.token.0, waited = began.map(ago), mode = mode(request), want = want(request.want)
     );
 }
 

@@ -239,7 +239,7 @@ impl<'a> Once<'a> {
             Some(limit) => match Box::pin(tokio::time::timeout(limit, flights.turn(key))).await {
                 Ok(turn) => turn,
                 Err(_) => {
-                    observe::wait_over(key, &self.ask.holder, began);
+                    observe::wait_over(key, &self.ask.holder, Some(began));
                     return Err(timed_out(&**self.client.store(), key, limit).await);
                 }
             },

@@ -67,7 +67,8 @@ pub(crate) struct Place {
     store: Arc<dyn Store>,
     keeper: Keeper,
     request: Request,
-    began: Moment,
+    /// When it was asked for, where that may be told.
+    began: Option<Moment>,
     /// How long its lease is held at most.
     max_hold: Option<Duration>,
     /// Whether the store may know of the request.
@@ -90,7 +91,7 @@ impl Place {
         request: Request,
         max_hold: Option<Duration>,
     ) -> Self {
-        let (began, asked, unanswered, in_line, guarded) = (Moment::now(), false, false, false, None);
+        let (began, asked, unanswered, in_line, guarded) = (observe::began(), false, false, false, None);
         Place { store, keeper, request, began, max_hold, asked, unanswered, in_line, guarded, replicas: 0 }
     }
 
@@ -298,7 +299,7 @@ impl Place {
             return Ok(None);
         }
         let Request { key, ticket, holder, ttl, .. } = &self.request;
-        let kept = Kept::new((key.clone(), *ticket), grant.token, holder.clone(), *ttl, deadline);
+        let kept = Kept::new((key.clone(), *ticket), grant.token, holder.clone(), *ttl, (now, deadline));
         // A hand-over comes with a short ttl, which the first renewal lifts to the full one, when it is due: whoever
         // has released by then has saved it.
         let kept = Arc::new(kept.at_first(grant.ttl).at_most(self.max_hold).in_group(self.store.group(key)));

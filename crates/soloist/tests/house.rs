@@ -21,6 +21,7 @@ const LONGEST: usize = 350;
 /// What may be used by whom, from below to above: a module, and what of this crate it may name.
 const FLOORS: &[(&str, &[&str])] = &[
     ("random", &["random"]),
+    ("by_ticket", &["by_ticket", "name"]),
     ("sync", &["sync"]),
     ("name", &["random", "name", "error", "event"]),
     ("error", &["name", "error", "event"]),
@@ -31,7 +32,19 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("observe", &["observe", "protocol", "clock", "finding", "name", "error", "event"]),
     (
         "store",
-        &["store", "sync", "observe", "protocol", "clock", "finding", "random", "name", "error", "event"],
+        &[
+            "store",
+            "sync",
+            "by_ticket",
+            "observe",
+            "protocol",
+            "clock",
+            "finding",
+            "random",
+            "name",
+            "error",
+            "event",
+        ],
     ),
 ];
 

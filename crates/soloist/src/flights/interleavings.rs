@@ -9,6 +9,7 @@ use futures_util::future::select;
 use shuttle::future::block_on;
 
 use super::*;
+use crate::clock::Moment;
 use crate::error::Loss;
 use crate::interleavings::{Thread, both, ended, holder, key, one_of, thread};
 use crate::name::FencingToken;
@@ -21,7 +22,8 @@ fn outcome() -> Outcome {
 }
 
 fn lease() -> Arc<Kept> {
-    Arc::new(Kept::new((key(), Ticket::from_u128(1)), FencingToken(1), holder(), Ttl::Forever, None))
+    let (ticket, life) = ((key(), Ticket::from_u128(1)), (Moment::now(), None));
+    Arc::new(Kept::new(ticket, FencingToken(1), holder(), Ttl::Forever, life))
 }
 
 /// Drives and publishes, or drives and goes away, or hears the result. `drove` counts who drove.

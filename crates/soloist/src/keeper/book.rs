@@ -1,7 +1,7 @@
 //! The book of a client: what is held, what is asked for, what is to be cleaned up. Owners write in it
 //! themselves; the keeper is woken only when that is due before it looks again.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::batch::Batch;
 use super::cleanup::{Abandoned, Chore};
 use super::renewals::{Asking, Due, Renewals};
+use crate::by_ticket::{self, ByTicket};
 use crate::clock::Moment;
 use crate::error::{Error, Loss, Result};
 use crate::kept::{Kept, SUSPEND_CHECK};
@@ -39,7 +40,7 @@ pub(super) struct Book {
 struct Page {
     renewals: Renewals,
     /// The requests under way.
-    places: BTreeMap<Ticket, Place>,
+    places: ByTicket<Place>,
     /// What is to be cleaned up, numbered in the order in which it was asked for.
     chores: VecDeque<(u64, Chore)>,
     under_way: BTreeSet<u64>,
@@ -81,7 +82,7 @@ impl Book {
     pub(super) fn new() -> Self {
         let page = Page {
             renewals: Renewals::default(),
-            places: BTreeMap::new(),
+            places: ByTicket::default(),
             chores: VecDeque::new(),
             under_way: BTreeSet::new(),
             asked: 0,
@@ -113,7 +114,7 @@ impl Book {
 
     /// The request was answered, and holds nothing.
     pub(super) fn unplace(&self, ticket: Ticket) {
-        self.page().places.remove(&ticket);
+        by_ticket::take(&mut self.page().places, ticket);
     }
 
     /// Keeps a lease that was granted.
@@ -122,7 +123,7 @@ impl Book {
         if self.is_closed() {
             return Err(Error::Closed);
         }
-        let place = page.places.remove(&kept.ticket);
+        let place = by_ticket::take(&mut page.places, kept.ticket);
         // Invariant: a message about an earlier grant of the same request never ends a later one.
         let lost = place.and_then(|place| place.lost).filter(|lost| lost.0 == kept.token);
         if let Some(lost) = lost {
@@ -186,7 +187,7 @@ impl Book {
     /// A request was abandoned: to be left.
     pub(super) fn leave(&self, mut request: Abandoned) {
         let mut page = self.page();
-        let known = page.places.remove(&request.ticket).is_some();
+        let known = by_ticket::take(&mut page.places, request.ticket).is_some();
         // The end of the client has left it already, and waits for what is unanswered.
         request.unanswered &= known;
         page.ask(Chore::Leave(request));
@@ -220,7 +221,7 @@ impl Book {
         held.iter().for_each(|kept| kept.lose(Loss::Released));
         let mut page = self.page();
         held.into_iter().for_each(|kept| page.ask(Chore::End(kept)));
-        for (ticket, Place { key, ttl, .. }) in places {
+        for (ticket, Place { key, ttl, .. }) in by_ticket::in_order(places) {
             page.ask(Chore::Leave(Abandoned { key, ticket, ttl, unanswered: true }));
         }
         self.wake(page);
@@ -299,9 +300,14 @@ impl Book {
         lost.into_iter().for_each(|(kept, loss): (Arc<Kept>, Loss)| kept.lose(loss));
     }
 
-    /// Has every lease asked about, some at a time. Answers from where to go on.
-    pub(super) fn all_due(&self, after: Option<Ticket>) -> Option<Ticket> {
-        self.page().renewals.all_due(after, Moment::now())
+    /// The leases that are kept, in order.
+    pub(super) fn all(&self) -> Vec<Ticket> {
+        self.page().renewals.all()
+    }
+
+    /// Has these asked about, as far as they are still kept.
+    pub(super) fn all_due(&self, some: &[Ticket]) {
+        self.page().renewals.all_due(some, Moment::now());
     }
 
     /// A clean-up is done.
@@ -357,8 +363,9 @@ mod tests {
 
     fn lease(ticket: u128, token: u64, ttl: Duration) -> Arc<Kept> {
         let (key, holder) = (Key::new("k").unwrap(), Holder::new("h").unwrap());
-        let (ticket, end) = (Ticket::from_u128(ticket), Moment::now().after(ttl));
-        Arc::new(Kept::new((key, ticket), FencingToken(token), holder, Ttl::new(ttl), Some(end)))
+        let (ticket, now) = (Ticket::from_u128(ticket), Moment::now());
+        let life = (now, Some(now.after(ttl)));
+        Arc::new(Kept::new((key, ticket), FencingToken(token), holder, Ttl::new(ttl), life))
     }
 
     fn is_woken(book: &Book) -> bool {

@@ -1,12 +1,13 @@
 //! Which leases are due, in order. Whatever is done costs as much as there is to do, not as much as is held.
 //!
-//! Only ordered maps: no order of chance decides anything here.
+//! No order of chance decides anything here: what is gone over in turn is in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::batch::{Batch, Fate, LARGEST, pause, pause_of};
+use crate::by_ticket::{self, ByTicket};
 use crate::clock::Moment;
 use crate::error::Loss;
 use crate::kept::Kept;
@@ -14,12 +15,12 @@ use crate::name::Ticket;
 use crate::protocol::Ttl;
 
 /// How many leases are looked at in one go: whoever locks meanwhile waits for it.
-const LOOKS: usize = 1000;
+pub(super) const LOOKS: usize = 1000;
 
 /// The leases that are kept, and when each is due.
 #[derive(Debug, Default)]
 pub(super) struct Renewals {
-    leases: BTreeMap<Ticket, Entry>,
+    leases: ByTicket<Entry>,
     /// When each is to be looked at: it is due then, or at its end.
     times: BTreeSet<(Moment, Ticket)>,
     /// Those that are due, the one that ends first in front.
@@ -90,7 +91,7 @@ impl Renewals {
     }
 
     pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Arc<Kept>> {
-        let entry = self.leases.remove(&ticket)?;
+        let entry = by_ticket::take(&mut self.leases, ticket)?;
         self.put_out(ticket, &entry);
         Some(entry.kept)
     }
@@ -118,23 +119,25 @@ impl Renewals {
     /// Keeps none any more.
     pub(super) fn take_all(&mut self) -> Vec<Arc<Kept>> {
         let leases = std::mem::take(self).leases;
-        leases.into_values().map(|entry| entry.kept).collect()
+        by_ticket::in_order(leases).into_iter().map(|(_, entry)| entry.kept).collect()
     }
 
-    /// Makes leases due whose ticket is after this one, also those that never end by themselves: they may have
-    /// been taken over. Answers from where to go on.
-    pub(super) fn all_due(&mut self, after: Option<Ticket>, now: Moment) -> Option<Ticket> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let from = (after.map_or(Unbounded, Excluded), Unbounded);
-        let some: Vec<_> = self.leases.range(from).take(LOOKS).map(|(ticket, _)| *ticket).collect();
-        for ticket in &some {
+    /// All that are kept, in order.
+    pub(super) fn all(&self) -> Vec<Ticket> {
+        let mut all: Vec<_> = self.leases.keys().copied().collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Makes these due, also those that never end by themselves: they may have been taken over.
+    pub(super) fn all_due(&mut self, some: &[Ticket], now: Moment) {
+        for ticket in some {
             self.take_out(*ticket);
             if let Some(entry) = self.leases.get_mut(ticket) {
                 entry.due = Some(now);
             }
             self.plan(*ticket);
         }
-        some.last().copied().filter(|_| some.len() == LOOKS)
     }
 
     /// What is due now, in so many batches at most.
@@ -354,7 +357,7 @@ mod tests {
     fn lease(ticket: u128, ttl: Duration, now: Moment) -> Arc<Kept> {
         let (key, holder) = (Key::new("k").unwrap(), Holder::new("h").unwrap());
         let ticket = (key, Ticket::from_u128(ticket));
-        Arc::new(Kept::new(ticket, FencingToken(1), holder, Ttl::new(ttl), Some(now.after(ttl))))
+        Arc::new(Kept::new(ticket, FencingToken(1), holder, Ttl::new(ttl), (now, Some(now.after(ttl)))))
     }
 
     fn some(count: u128, now: Moment) -> (Renewals, Vec<Arc<Kept>>) {
@@ -422,7 +425,7 @@ mod tests {
         ] {
             let (key, holder) = (Key::new("k").unwrap(), Holder::new("h").unwrap());
             let end = now.after(SHORT);
-            let kept = Kept::new((key, Ticket::from_u128(1)), FencingToken(1), holder, ttl, Some(end));
+            let kept = Kept::new((key, Ticket::from_u128(1)), FencingToken(1), holder, ttl, (now, Some(end)));
             let kept = Arc::new(kept.at_first(Ttl::new(SHORT)));
             let mut renewals = Renewals::default();
             let heard = now.after(passed);
@@ -612,11 +615,9 @@ mod tests {
     fn asking_about_all_reaches_each_in_parts() {
         let now = Moment::now();
         let (mut renewals, _leases) = some(2 * LOOKS as u128 + 1, now);
-        let (mut from, mut parts) = (renewals.all_due(None, now), 1);
-        while from.is_some() {
-            (from, parts) = (renewals.all_due(from, now), parts + 1);
-        }
-        assert_eq!(parts, 3);
+        let all = renewals.all();
+        assert!(all.is_sorted() && all.len() == 2 * LOOKS + 1);
+        all.chunks(LOOKS).for_each(|some| renewals.all_due(some, now));
         assert_eq!(renewals.times.iter().filter(|(time, _)| *time <= now).count(), 2 * LOOKS + 1);
         renewals.check();
     }
@@ -634,7 +635,7 @@ mod tests {
                 0..4 => drop(renewals.add(Arc::clone(kept), now)),
                 4 => drop(renewals.remove(kept.ticket)),
                 5 => drop(renewals.plan_anew(kept.ticket, now)),
-                6 => drop(renewals.all_due(Some(kept.ticket), now)),
+                6 => renewals.all_due(&[kept.ticket], now),
                 7..10 => under_way.extend(renewals.due(now, which % 4).batches),
                 10..14 => {
                     if let Some(batch) = under_way.pop() {

@@ -15,8 +15,8 @@ const SHORT: Duration = Duration::from_secs(3);
 const SETTLES: Duration = Duration::from_secs(6);
 
 fn lease(end: Moment) -> Arc<Kept> {
-    let token = FencingToken(1);
-    Arc::new(Kept::new((key(), Ticket::from_u128(1)), token, holder(), Ttl::new(LONG), Some(end)))
+    let (ticket, life) = ((key(), Ticket::from_u128(1)), (Moment::now(), Some(end)));
+    Arc::new(Kept::new(ticket, FencingToken(1), holder(), Ttl::new(LONG), life))
 }
 
 /// What the store believes: until when it is held.

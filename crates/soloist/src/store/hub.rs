@@ -1,12 +1,12 @@
 //! Where a store's wake-ups find the task that waits for them.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, PoisonError};
 
 use tokio::sync::broadcast;
 
 use super::Notice;
+use crate::by_ticket::{self, ByTicket};
 use crate::name::{Key, Ticket};
 use crate::protocol::Wake;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -24,9 +24,31 @@ pub(super) struct Hub {
 
 #[derive(Debug, Default)]
 struct State {
-    /// In order, so that nothing depends on chance.
-    slots: BTreeMap<Ticket, Arc<Slot>>,
+    slots: ByTicket<Listed>,
     closed: bool,
+}
+
+/// A ticket that is listened for.
+#[derive(Debug)]
+struct Listed {
+    key: Key,
+    /// There once it was told something or somebody waits: most requests are served before either is so.
+    slot: Option<Arc<Slot>>,
+}
+
+impl Listed {
+    fn new(key: &Key) -> Self {
+        Listed { key: key.clone(), slot: None }
+    }
+
+    /// Where it is told.
+    fn slot(&mut self) -> &Arc<Slot> {
+        self.slot.get_or_insert_default()
+    }
+
+    fn last_place(&self) -> LastPlace {
+        self.slot.as_ref().map_or(LastPlace::Somewhere, |slot| slot.last_place())
+    }
 }
 
 /// Where a ticket stood in line when last seen.
@@ -39,9 +61,8 @@ pub(super) enum LastPlace {
 }
 
 /// What one ticket was told and has not taken yet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Slot {
-    key: Key,
     /// Where it stood in line when last seen, from 1; 0 is not known.
     place: AtomicU64,
     /// In a box: for nearly all of their time they were told nothing.
@@ -50,10 +71,6 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    fn new(key: &Key) -> Self {
-        Slot { key: key.clone(), place: AtomicU64::new(0), told: Mutex::default(), notify: Notify::new() }
-    }
-
     fn last_place(&self) -> LastPlace {
         match self.place.load(Ordering::Relaxed) {
             0 => LastPlace::Somewhere,
@@ -121,8 +138,8 @@ impl Hub {
     /// answer may come first. `None` after [`Hub::close`].
     pub(super) fn listen(&self, ticket: Ticket, key: &Key) -> Option<Arc<Slot>> {
         let mut state = lock(&self.state);
-        let slot = || Arc::new(Slot::new(key));
-        (!state.closed).then(|| Arc::clone(state.slots.entry(ticket).or_insert_with(slot)))
+        let listed = || Listed::new(key);
+        (!state.closed).then(|| Arc::clone(state.slots.entry(ticket).or_insert_with(listed).slot()))
     }
 
     /// Listens for a ticket, and answers where it may stand in line already: `None` if it was not listened for. An
@@ -135,7 +152,7 @@ impl Hub {
         Some(match state.slots.entry(ticket) {
             Entry::Occupied(slot) => Some(slot.get().last_place()),
             Entry::Vacant(free) => {
-                free.insert(Arc::new(Slot::new(key)));
+                free.insert(Listed::new(key));
                 None
             }
         })
@@ -143,19 +160,19 @@ impl Hub {
 
     /// Where a ticket may stand in line already: `None` if it is not listened for.
     pub(super) fn place(&self, ticket: Ticket) -> Option<LastPlace> {
-        lock(&self.state).slots.get(&ticket).map(|slot| slot.last_place())
+        lock(&self.state).slots.get(&ticket).map(Listed::last_place)
     }
 
     /// Remembers where a ticket stands in line, to be found there sooner.
     pub(super) fn stands_at(&self, ticket: Ticket, place: u64) {
-        if let Some(slot) = lock(&self.state).slots.get(&ticket) {
-            slot.place.store(place, Ordering::Relaxed);
+        if let Some(listed) = lock(&self.state).slots.get_mut(&ticket) {
+            listed.slot().place.store(place, Ordering::Relaxed);
         }
     }
 
     /// Stops listening for a ticket that was served or has left. Answers where it may have stood.
     pub(super) fn forget(&self, ticket: Ticket) -> Option<LastPlace> {
-        lock(&self.state).slots.remove(&ticket).map(|slot| slot.last_place())
+        by_ticket::take(&mut lock(&self.state).slots, ticket).map(|listed| listed.last_place())
     }
 
     /// Delivers what the store says to a ticket of this session. A message for a ticket that nobody listens
@@ -165,7 +182,7 @@ impl Hub {
             self.notice(Notice::Lost(ticket, token, loss));
             return;
         }
-        let slot = lock(&self.state).slots.get(&ticket).cloned();
+        let slot = lock(&self.state).slots.get_mut(&ticket).map(|listed| Arc::clone(listed.slot()));
         if let Some(slot) = slot {
             slot.tell(wake);
         }
@@ -173,10 +190,7 @@ impl Hub {
 
     /// Makes every waiter ask again, and every holder's keeper too if `holders`: messages were lost.
     pub(super) fn look_all(&self, holders: bool) {
-        let slots: Vec<_> = lock(&self.state).slots.values().cloned().collect();
-        for slot in slots {
-            slot.tell(Wake::Look);
-        }
+        self.look_at(|_| true);
         if holders {
             self.notice(Notice::AskAgain);
         }
@@ -184,10 +198,12 @@ impl Hub {
 
     /// Makes those waiters ask again whose key is meant: messages for them were lost.
     pub(super) fn look_at(&self, is_meant: impl Fn(&Key) -> bool) {
-        let state = lock(&self.state);
-        let slots: Vec<_> = state.slots.values().filter(|slot| is_meant(&slot.key)).cloned().collect();
+        let mut state = lock(&self.state);
+        let meant = state.slots.iter_mut().filter(|(_, listed)| is_meant(&listed.key));
+        let mut slots: Vec<_> = meant.map(|(ticket, listed)| (*ticket, Arc::clone(listed.slot()))).collect();
         drop(state);
-        for slot in slots {
+        slots.sort_unstable_by_key(|(ticket, _)| *ticket);
+        for (_, slot) in slots {
             slot.tell(Wake::Look);
         }
     }
@@ -204,7 +220,8 @@ impl Hub {
         lock(&self.state).closed = true;
         self.look_all(true);
         let slots = std::mem::take(&mut lock(&self.state).slots);
-        slots.into_iter().map(|(ticket, slot)| (slot.key.clone(), ticket, slot.last_place())).collect()
+        let slots = by_ticket::in_order(slots).into_iter();
+        slots.map(|(ticket, listed)| (listed.key.clone(), ticket, listed.last_place())).collect()
     }
 
     /// How many tickets are listened for.

@@ -23,8 +23,8 @@ fn any_ttl() -> Duration {
 }
 
 fn lease(ticket: Ticket, ttl: Duration) -> Arc<Kept> {
-    let end = Moment::now().after(ttl);
-    Arc::new(Kept::new((key(), ticket), TOKEN, holder(), Ttl::new(ttl), Some(end)))
+    let now = Moment::now();
+    Arc::new(Kept::new((key(), ticket), TOKEN, holder(), Ttl::new(ttl), (now, Some(now.after(ttl)))))
 }
 
 fn request(ticket: Ticket) -> Abandoned {
