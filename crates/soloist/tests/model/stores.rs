@@ -114,7 +114,10 @@ impl Ground for Unwatched {
     }
 
     async fn ways(&self) -> Vec<(&'static str, u64)> {
-        Ground::ways(&self.0).await
+        let mut ways = Ground::ways(&self.0).await;
+        // Where somebody is to be told, a hand-over goes the long way.
+        ways.push(("hand-over", self.0.took("hand-over").await));
+        ways
     }
 
     async fn kill(&self, session: Arc<dyn Store>) {

@@ -131,10 +131,10 @@ pub(super) fn renewed(value: Value, ttls: impl Iterator<Item = Ttl>) -> Option<(
     let now = all.count()?;
     let one = |ttl: Ttl| {
         Some(match all.0.next()? {
-            // The lease, with the deadline that it had before.
-            Value::BulkString(lease) => {
-                Renewed::Renewed { token: pack::holding(&lease)?.token, deadline: deadline(ttl, now) }
-            }
+            Value::BulkString(token) => Renewed::Renewed {
+                token: FencingToken(pack::seven(&token)?),
+                deadline: deadline(ttl, now),
+            },
             lost => Renewed::NotHeld(Parts::of(lost)?.holder()?),
         })
     };

@@ -11,7 +11,22 @@
 local waiting, others = 0, redis.call('EXISTS', lease, queue, WATCHED)
 held, watched = false, false
 if others > 0 then
-  held, waiting = redis.call('GET', lease), redis.call('LLEN', queue)
+  held = redis.call('GET', lease)
+  -- Another's, and no plain acquire's, which has to know of a line.
+  if held and ARGV[3] ~= '' and string.byte(ARGV[4]) == 76 and #held > 49 and string.byte(held, 46) % 8 < 4 then
+    deadline, ticket = struct.unpack('>I7c16', held)
+    if deadline > now and deadline <= NEVER and ticket ~= string.sub(ARGV[1], 1, 16) then
+      local waiter = string.sub(ARGV[4], 2, 8) .. ARGV[1] .. ARGV[2]
+      local at = redis.call('RPUSH', queue, waiter)
+      if at <= struct.unpack('>I7', ARGV[4], 9) then
+        --- took place
+        if at == 1 then redis.call('PEXPIRE', queue, DAY) end
+        return struct.pack('>c1I7I4', 'Q', now, at) .. held
+      end
+      redis.call('LREM', queue, -1, waiter)
+    end
+  end
+  waiting = redis.call('LLEN', queue)
   watched = others > (held and 1 or 0) + math.min(waiting, 1)
 end
 
@@ -32,28 +47,6 @@ end
 
 local mode, ttl, most, place, seen = struct.unpack('>c1I7I7I7I7', ARGV[4])
 if place == NEVER then place = -1 end
-
--- Joins the line, or stands there at this index.
-local function stand(at)
-  if not at then
-    at = redis.call('RPUSH', queue, string.sub(ARGV[4], 2, 8) .. ARGV[1] .. ARGV[2]) - 1
-  end
-  -- Invariant: whoever stands in line is known to the lease, so its release looks at the line.
-  if string.byte(held, 46) % 8 > 3 then
-    --- needs known
-    known(redis.pcall)
-  end
-  return struct.pack('>c1I7I4', 'Q', now, at + 1) .. held
-end
-
-if ARGV[3] ~= '' and held and waiting > 0 and mode == 'L' and waiting < most then
-  deadline, ticket = struct.unpack('>I7c16', held)
-  -- Another's, and the line is there already, with a life of its own.
-  if deadline > now and deadline <= NEVER and ticket ~= string.sub(ARGV[1], 1, 16) then
-    --- took place
-    return stand()
-  end
-end
 
 --- needs tell, lease, grant, line, result
 --- took acquire
@@ -125,8 +118,13 @@ local at = find(own, place)
 if not at then
   waiting = redis.call('LLEN', queue)
   if waiting >= most then return { 5, now, held, waiting } end
+  at = redis.call('RPUSH', queue, string.sub(ARGV[4], 2, 8) .. ARGV[1] .. ARGV[2]) - 1
 end
-local said = stand(at)
+-- Invariant: whoever stands in line is known to the lease, so its release looks at the line.
+if string.byte(held, 46) % 8 > 3 then
+  --- needs known
+  known(redis.pcall)
+end
 -- A line that everybody has left for good is forgotten after a day; each look of a waiter keeps it.
 redis.call('PEXPIRE', queue, DAY)
-return said
+return struct.pack('>c1I7I4', 'Q', now, at + 1) .. held

@@ -13,7 +13,8 @@ if held and ARGV[2] == 'T' and string.sub(held, 8, 31) == ARGV[1] then
     redis.call('DEL', lease)
     return string.sub(held, 32, 38)
   end
-  others = redis.call('EXISTS', queue) == 1
+  local waiter = redis.call('LRANGE', queue, 0, 0)[1]
+  others = waiter ~= nil
   if not others then
     --- needs alive
     if alive then
@@ -24,6 +25,32 @@ if held and ARGV[2] == 'T' and string.sub(held, 8, 31) == ARGV[1] then
         tell(event(1, held))
       end
       return string.sub(held, 32, 38)
+    end
+  elseif not watched and not GUARD then
+    -- Nobody but the next one is to be told: `hand_over`, as far as it goes in most cases.
+    --- needs clock
+    local ttl, whose, tokens = struct.unpack('>I7c24xB', waiter)
+    if struct.unpack('>I7', held) > now and now <= tonumber(ARGV[#ARGV]) and tokens == 1
+      and redis.pcall('ZADD', fence, 'XX', 'GT', 'CH', stamp, 't') == 1 then
+      local life = HANDOVER_LIFE
+      if ttl < HANDOVER_TTL then
+        life = string.format('%.0f', math.ceil(ttl / 1000) + 60000)
+      else
+        ttl = HANDOVER_TTL
+      end
+      local record = struct.pack('>I7c24I7I7', now + ttl, whose, now, now) .. string.sub(waiter, 32)
+      local address, heard = 's:' .. string.sub(whose, 17)
+      if CLUSTER then
+        heard = redis.call('SPUBLISH', SHARD .. address, 'G' .. record)
+      else
+        heard = redis.call('PUBLISH', 'soloist:1:' .. address, 'G' .. record)
+      end
+      if heard > 0 then
+        --- took hand-over
+        redis.call('LPOP', queue)
+        redis.call('SET', lease, record, 'PX', life)
+        return string.sub(held, 32, 38)
+      end
     end
   end
 end
