@@ -122,6 +122,35 @@ async fn a_renewal_puts_a_lease_where_it_is_missing_and_takes_it_from_nobody() {
     soon(lease.release()).await.unwrap();
 }
 
+/// A node that has a lease again counts once a renewal has shown that, though it is always the last to answer.
+#[tokio::test]
+async fn a_node_that_is_slower_than_the_others_counts_again() {
+    let clocks: Vec<_> = (0..3).map(|_| StoreClock::real()).collect();
+    let ground = Ground(clocks.iter().map(|clock| MemoryStore::with_clock(clock.clone())).collect());
+    // It has the lease under a token that is larger than the lease's own, as where it gets it much later.
+    clocks[2].step(10_000_000);
+    let (a, ways) = ground.client("a");
+    let key = soloist::Key::new("k").unwrap();
+    ways[2].away(true);
+    let lease = soon(a.lock("k")).await.unwrap();
+    ways[2].away(false);
+    ways[2]
+        .rates_of(Verb::Renew, Rates { late: 1000, lateness: Duration::from_millis(20), ..Rates::default() });
+    until(|| async {
+        lease.renew(TTL).await.unwrap();
+        ground.0[2].inspect(&key).await.unwrap().holding.is_some()
+    })
+    .await;
+    until(|| async {
+        ways[0].away(false);
+        lease.renew(TTL).await.unwrap();
+        ways[0].away(true);
+        lease.renew(TTL).await.is_ok()
+    })
+    .await;
+    soon(lease.release()).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_clock_that_is_set_at_one_node_ends_no_lease() {
     let clocks: Vec<_> = (0..3).map(|_| StoreClock::real()).collect();

@@ -44,7 +44,7 @@ async fn a_server_that_lost_its_data_makes_no_second_holder_and_gets_the_lease_a
         held.inspect(&key).await.unwrap().holding.is_some()
     })
     .await;
-    // It counts from the next renewal on that the two others confirm, which may be heard of last in some.
+    // It counts from the next renewal on that the two others confirm, once it has answered that itself.
     for _ in 0..50 {
         lease.renew(Duration::from_secs(30)).await.unwrap();
     }

@@ -201,7 +201,7 @@ impl QuorumStore {
                 return Err(self.undecided(&round.errors()));
             }
         }
-        self.note(&sent, &known, &all, round);
+        self.note(&sent, known, &all, round);
         Ok(all)
     }
 
@@ -209,25 +209,17 @@ impl QuorumStore {
     fn note(
         &self,
         sent: &Arc<[Renewal]>,
-        known: &[Option<Lease>],
+        known: Vec<Option<Lease>>,
         verdicts: &[Renewed],
         mut round: Round<Vec<Renewed>>,
     ) {
         let mut standing = Vec::new();
-        for (at, (known, verdict)) in known.iter().zip(verdicts).enumerate() {
-            let Some(lease) = known.as_ref().filter(|_| renewed(verdict).is_some()) else { continue };
-            let (ticket, token) = (lease.request.ticket, lease.token);
-            if sent[at].detach {
-                self.shared.leases.detach(ticket);
-                continue;
+        for (at, (known, verdict)) in known.into_iter().zip(verdicts).enumerate() {
+            let Some(lease) = known.filter(|_| renewed(verdict).is_some()) else { continue };
+            match sent[at].detach {
+                true => self.shared.leases.detach(lease.request.ticket),
+                false => standing.push((at, lease)),
             }
-            // Invariant: a node counts from the renewal on that was sent when it already had the lease, and that a
-            // majority confirmed without it: at that moment nobody else had one.
-            for (node, answers) in round.given() {
-                let held = answers.get(at).and_then(renewed).filter(|held| lease.is_held(node, *held));
-                held.into_iter().for_each(|held| self.shared.leases.count(ticket, token, node, held));
-            }
-            standing.push((at, ticket, token));
         }
         let missing = write_down(&self.shared, &standing, &round);
         for (ticket, token) in missing {
@@ -276,20 +268,30 @@ impl Word {
     }
 }
 
-/// Writes down what was answered about these leases; answers which of them are missing somewhere.
+/// Writes down what was answered about these leases, which are as they were known before they were asked about and which a
+/// majority has confirmed; answers which of them are missing somewhere.
 fn write_down(
     shared: &Shared,
-    standing: &[(usize, Ticket, FencingToken)],
+    standing: &[(usize, Lease)],
     round: &Round<Vec<Renewed>>,
 ) -> Vec<(Ticket, FencingToken)> {
     let mut missing = Vec::new();
-    for (at, ticket, token) in standing {
+    for (at, lease) in standing {
+        let (ticket, token) = (lease.request.ticket, lease.token);
         for (node, answers) in round.given() {
             match answers.get(*at).and_then(renewed) {
-                Some(held) => drop(shared.leases.at(*ticket, *token, node, Part::Held(held))),
+                Some(held) => {
+                    // Invariant: a node counts from the renewal on that was sent when it already had the lease, and that a
+                    // majority confirmed without it: at that moment nobody else had one. How late it says so itself
+                    // does not matter, if it is slower than the others at all times.
+                    if lease.is_held(node, held) {
+                        shared.leases.count(ticket, token, node, held);
+                    }
+                    shared.leases.at(ticket, token, node, Part::Held(held));
+                }
                 None => {
-                    if shared.leases.lacks(*ticket, *token, node) && !missing.contains(&(*ticket, *token)) {
-                        missing.push((*ticket, *token));
+                    if shared.leases.lacks(ticket, token, node) && !missing.contains(&(ticket, token)) {
+                        missing.push((ticket, token));
                     }
                 }
             }

@@ -131,10 +131,9 @@ pub(super) fn renewed(value: Value, ttls: impl Iterator<Item = Ttl>) -> Option<(
     let now = all.count()?;
     let one = |ttl: Ttl| {
         Some(match all.0.next()? {
-            Value::BulkString(token) => Renewed::Renewed {
-                token: FencingToken(pack::seven(&token)?),
-                deadline: deadline(ttl, now),
-            },
+            Value::BulkString(token) => {
+                Renewed::Renewed { token: FencingToken(pack::seven(&token)?), deadline: deadline(ttl, now) }
+            }
             lost => Renewed::NotHeld(Parts::of(lost)?.holder()?),
         })
     };
