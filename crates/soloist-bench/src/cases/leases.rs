@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use redis::aio::MultiplexedConnection;
 use soloist::protocol::{Mode, Renewal, Renewed, Request, Ttl, Want, Who};
-use soloist::store::redis::RedisStore;
+use soloist::store::redis::{RedisOptions, RedisStore};
 use soloist::{Holder, Key, Store, Ticket};
 
 use crate::Outcome;
@@ -45,6 +45,11 @@ fn request(number: usize) -> Outcome<Request> {
     })
 }
 
+/// A store whose leases have their whole ttl from the start: nobody renews them before they are counted.
+pub(crate) async fn open(bench: &Bench) -> Outcome<RedisStore> {
+    Ok(RedisStore::connect_with(&bench.server.url(), RedisOptions::default().plain(false)).await?)
+}
+
 /// Takes so many leases, without a client that would renew them by itself.
 pub(crate) async fn take(store: &RedisStore, count: usize) -> Outcome<Vec<Renewal>> {
     let taken = stream::iter(0..count).map(|number| async move {
@@ -59,7 +64,7 @@ pub(crate) async fn take(store: &RedisStore, count: usize) -> Outcome<Vec<Renewa
 async fn measure(bench: &Bench, leases: usize) -> Outcome<Vec<Row>> {
     let mut admin = bench.server.bare().await?;
     redis::cmd("FLUSHALL").query_async::<()>(&mut admin).await?;
-    let store = RedisStore::connect(&bench.server.url()).await?;
+    let store = open(bench).await?;
     let renewals = take(&store, leases).await?;
     // The floor's own keys, as many.
     let bare = |number: usize| format!("bare:{number}");

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use soloist::store::redis::RedisStore;
 use soloist::{Client, Store};
 use tokio::task::JoinSet;
 
@@ -44,7 +43,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Outcome<()> {
 
 /// Of the server, a held lock.
 async fn locks(bench: &Bench, admin: &mut MultiplexedConnection, count: usize) -> Outcome<f64> {
-    let store = RedisStore::connect(&bench.server.url()).await?;
+    let store = leases::open(bench).await?;
     leases::take(&store, 1).await?;
     let before = server_bytes(admin).await?;
     leases::take(&store, count).await?;
