@@ -237,7 +237,8 @@ impl Client {
     /// Renews a [detached](crate::Lease::detach) lease for `ttl` from now: 10 ms to a year. Answers its token.
     ///
     /// # Errors
-    /// [`Error::NotHeld`] when it has ended, [`Error::BadDuration`], or the store's.
+    /// [`Error::NotHeld`] when it has ended, [`Error::BadDuration`], or the store's: then it may have been carried out all the
+    /// same, or be so yet, and until it is known the shorter of the life that it had and `ttl` counts.
     ///
     /// # Cancel safety
     /// Dropped in flight, it is not known whether it was carried out; asking again is safe.
@@ -262,7 +263,8 @@ impl Client {
     /// name is no proof: whoever knows it can do this.
     ///
     /// # Errors
-    /// [`Error::NotHeld`] when nobody or somebody else holds it, [`Error::BadDuration`], or the store's.
+    /// [`Error::NotHeld`] when nobody or somebody else holds it, [`Error::BadDuration`], or the store's, as in
+    /// [`Client::renew`].
     ///
     /// # Cancel safety
     /// Dropped in flight, it is not known whether it was carried out; asking again is safe.

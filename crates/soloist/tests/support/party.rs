@@ -197,9 +197,13 @@ impl Party {
         self.record(What::Sure { op, sure });
         tokio::time::sleep(MS(dice.between(10, 900))).await;
         if dice.chance(50) {
-            let sent = Moment::now();
+            let end = Recorder::at(Moment::now().after(ttl));
+            // It may be carried out whatever comes of it: the shorter of both ends counts from when it is asked, also of a
+            // lease that had none.
+            sure = Some(sure.map_or(end, |before| before.min(end)));
+            self.record(What::Sure { op, sure });
             if self.client.renew(&id, ttl).await.is_ok() {
-                sure = Some(Recorder::at(sent.after(ttl)));
+                sure = Some(end);
                 self.record(What::Sure { op, sure });
             }
         }
