@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::help;
 use crate::units;
@@ -71,6 +72,9 @@ pub(crate) enum Verb {
     /// Look for what loses locks: how the store is configured, what is missing, how fast it is
     #[command(after_help = help::DOCTOR)]
     Doctor(DoctorArgs),
+    /// Print what a shell needs to complete command lines of soloist
+    #[command(after_help = help::COMPLETIONS)]
+    Completions(CompletionsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -210,6 +214,12 @@ pub(crate) struct DoctorArgs {
     /// Exit with 1 for warnings too
     #[arg(long)]
     pub(crate) strict: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// Which shell
+    pub(crate) shell: Shell,
 }
 
 #[derive(Debug, Args)]

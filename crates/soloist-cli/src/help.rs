@@ -128,3 +128,11 @@ Examples:
   soloist doctor
   soloist doctor --store redis://cache.example.org --strict
   soloist doctor --json | jq -r 'select(.level == \"error\") | .fix'";
+
+pub(crate) const COMPLETIONS: &str = "\
+It asks no store, and completes commands and options, not keys.
+
+Examples:
+  soloist completions bash > ~/.local/share/bash-completion/completions/soloist
+  soloist completions zsh  > ~/.zfunc/_soloist                 with ~/.zfunc in fpath
+  soloist completions fish > ~/.config/fish/completions/soloist.fish";

@@ -2,6 +2,7 @@
 #![deny(unsafe_code)] // but for sys.rs
 
 mod args;
+mod completions;
 mod doctor;
 mod failure;
 mod group;
@@ -50,6 +51,9 @@ fn begin() -> Outcome {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    if let Verb::Completions(args) = cli.verb {
+        return completions::completions(args.shell);
+    }
     sys::hear_children();
     // What the library warns of is among its findings.
     let is_doctor = matches!(cli.verb, Verb::Doctor(_));
@@ -96,7 +100,7 @@ async fn perform(cli: Cli, guard: Option<Guard>) -> Outcome {
         (Verb::Ls(args), _) => look::ls(&client, args, json).await,
         (Verb::Watch(args), _) => look::watch(&client, args, json).await,
         (Verb::Forget(args), _) => look::forget(&client, args, json).await,
-        (Verb::Doctor(_), _) => Ok(0), // has its own way, above
+        (Verb::Doctor(_) | Verb::Completions(_), _) => Ok(0), // have their own ways, above
         (Verb::Run(_) | Verb::Once(_), None) => Err(Failure::own("there is no guard")),
     };
     close(client).await;

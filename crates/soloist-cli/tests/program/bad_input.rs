@@ -138,7 +138,9 @@ fn every_command_teaches_by_examples() {
     let top = place.ok(&["--help"]);
     assert!(["123", "SOLOIST_PASSWORD_FILE"].iter().all(|word| top.contains(word)), "{top}");
     assert!(top.lines().all(|line| line.chars().count() <= 100), "{top}");
-    for verb in ["run", "once", "lock", "renew", "unlock", "show", "ls", "watch", "forget", "doctor"] {
+    for verb in
+        ["run", "once", "lock", "renew", "unlock", "show", "ls", "watch", "forget", "doctor", "completions"]
+    {
         let help = place.ok(&[verb, "--help"]);
         assert!(help.matches(&format!("soloist {verb}")).count() >= 2, "{help}");
         assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");

@@ -122,3 +122,26 @@ fn a_result_is_a_value_whatever_the_exit_code_and_what_is_told_in_its_place_an_e
     assert!(place.ok(&["show", "big"]).contains("of a failure"));
     place.soloist(&["once", "big", "--", "true"]).fails(125, "over the --max-output");
 }
+
+#[test]
+fn a_shell_completes_commands_and_options() {
+    let mut place = Place::local();
+    // No store is asked.
+    place.url = "redis://127.0.0.1:1".into();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = place.ok(&["completions", shell]);
+        assert!(["max-waiting", "doctor"].iter().all(|word| script.contains(word)), "{shell}: {script}");
+    }
+    let completes = |words: &[&str]| {
+        let script = "source ./script; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); \
+                      _soloist soloist \"${!#}\" \"${COMP_WORDS[COMP_CWORD - 1]}\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
+        let mut bash = std::process::Command::new("bash");
+        bash.args(["-c", script, "bash"]).args(words);
+        let out = bash.current_dir(place.dir.path()).output().unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    };
+    std::fs::write(place.file("script"), place.ok(&["completions", "bash"])).unwrap();
+    assert_eq!(completes(&["soloist", "doc"]), "doctor\n");
+    assert_eq!(completes(&["soloist", "run", "k", "--wa"]), "--wait\n");
+    place.start(&["completions", "tcsh"]).end().fails(125, "tcsh");
+}
