@@ -251,5 +251,5 @@ fn memory_local_and_redis_are_the_machine() {
 
 #[test]
 fn redis_that_nobody_watches_is_the_machine() {
-    differ(2000, 40, false, async || vec![stores::unwatched_redis().await]);
+    differ(1500, 40, false, async || vec![stores::unwatched_redis().await]);
 }
