@@ -118,7 +118,13 @@ async fn lead(
         // Who interrupts this process does not mean the others: the next in line leads.
         return Ok(code);
     }
-    publish(&args, leader, recorder, code).await.map(|()| code)
+    tokio::select! {
+        biased;
+        published = publish(&args, leader, recorder, code) => published?,
+        // Nobody has to wait for a store that does not answer; the work is done whatever is heard of it.
+        _ = signals.end() => talk::note("warning: interrupted; if the result is not published by now, it is lost"),
+    }
+    Ok(code)
 }
 
 /// Until the command has ended and its output is passed on; answers also whether a signal asked it to end.

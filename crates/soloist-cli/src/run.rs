@@ -19,7 +19,7 @@ pub(crate) async fn run(client: &Client, guard: Guard, args: RunArgs) -> Outcome
     let (mut job, _child) = match Job::start(client, &lease, guard, &args.command, job::passed_through) {
         Ok(started) => started,
         Err(failure) => {
-            release(lease).await?;
+            release(lease, &mut signals).await?;
             return Err(failure);
         }
     };
@@ -33,11 +33,11 @@ pub(crate) async fn run(client: &Client, guard: Guard, args: RunArgs) -> Outcome
         talk::note(&format!("ending the command: TERM now, KILL after {}", human(args.grace)));
         job.end(args.grace, &mut signals).await;
         job.farewell().await;
-        release(lease).await?;
+        release(lease, &mut signals).await?;
         return Err(Failure::silent(LOST));
     };
     job.farewell().await;
-    release(lease).await?;
+    release(lease, &mut signals).await?;
     Ok(code)
 }
 
@@ -101,9 +101,18 @@ pub(crate) async fn acquire(client: &Client, args: &LockArgs, signals: &mut Sign
 }
 
 /// Ends the lease. That it was lost counts; that its end could not be told does not change how the work
-/// ended.
-pub(crate) async fn release(lease: Lease) -> Outcome<()> {
-    match lease.release().await {
+/// ended, and nobody has to wait for a store that does not answer: a signal ends that.
+async fn release(lease: Lease, signals: &mut Signals) -> Outcome<()> {
+    let released = tokio::select! {
+        biased;
+        released = lease.release() => released,
+        // It goes on in the background for as long as the program still closes the client.
+        _ = signals.end() => {
+            talk::note("warning: interrupted; if it is not released by now, it ends by its ttl");
+            return Ok(());
+        }
+    };
+    match released {
         Ok(()) => Ok(()),
         Err(error @ Error::Lost { .. }) => Err(error.into()),
         Err(error) => {

@@ -171,6 +171,24 @@ fn a_server_that_goes_away_costs_the_lease_and_the_command_is_ended() {
 }
 
 #[test]
+fn nobody_waits_longer_than_he_likes_for_a_server_that_is_gone() {
+    for verb in ["run", "once"] {
+        let mut place = Place::redis();
+        place.script("work", "touch begun; until [ -e go ]; do sleep 0.01; done; exit 7");
+        let run = place.start(&[verb, "k", "--ttl", "1h", "--", "./work"]);
+        wait_for("the command", || place.file("begun").exists());
+        drop(place.server.take());
+        place.touch("go");
+        // Neither the command nor the guard is left.
+        let pid = run.pid().as_raw_nonzero();
+        let children = format!("/proc/{pid}/task/{pid}/children");
+        wait_for("its end", || std::fs::read_to_string(&children).unwrap().is_empty());
+        run.signal(Signal::INT);
+        run.end().fails(7, "interrupted");
+    }
+}
+
+#[test]
 fn a_command_that_asks_for_its_own_key_is_told_that_it_waits_for_itself() {
     let place = Place::local();
     for verb in ["run", "once"] {
