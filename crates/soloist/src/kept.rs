@@ -267,6 +267,13 @@ impl Kept {
         counts
     }
 
+    /// Whether what the store has under this ticket, with this token, can be this lease. A larger one is that of a later
+    /// grant of the same request: this one is over, though it came late, and nobody was told. The grants of a cohort have
+    /// the store's token, or larger ones.
+    pub(crate) fn can_have(&self, token: FencingToken) -> bool {
+        token <= self.token
+    }
+
     /// Its owner asks the store to end it: that a renewal which crosses this finds nothing is no loss.
     pub(crate) fn begin_end(&self) {
         self.ending.store(true, Ordering::Release);

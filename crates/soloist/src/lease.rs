@@ -238,7 +238,7 @@ impl Lease {
         asked.sending(self.store.settles());
         let sent = Moment::now();
         match self.store.renew(std::slice::from_ref(&asked.renewal)).await?.pop() {
-            Some(Renewed::Renewed { .. }) => {
+            Some(Renewed::Renewed { token, .. }) if self.kept.can_have(token) => {
                 if !self.kept.renewed(sent, &mut asked) {
                     // Another ttl was asked for at the same time: the next answer tells which one stands.
                     self.keeper.plan_anew(self.kept.ticket);
@@ -296,11 +296,11 @@ impl Lease {
             self.finish();
         }
         match released? {
-            Released::Released { .. } => {
+            Released::Released { token } if self.kept.can_have(token) => {
                 observe::released(self.kept.subject());
                 Ok(())
             }
-            Released::NotHeld(_) => {
+            Released::Released { .. } | Released::NotHeld(_) => {
                 self.kept.lose(Loss::Gone);
                 Err(self.lost_error(self.kept.loss().unwrap_or(Loss::Gone)))
             }

@@ -94,12 +94,12 @@ impl Batch {
         // Who has waited for the failure has paused already.
         let took = Moment::now().since(self.sent);
         let fate = |kept: &Kept, asked: &mut Asked, answer| match answer {
-            Some(Ok(Renewed::Renewed { .. })) => {
+            Some(Ok(Renewed::Renewed { token, .. })) if kept.can_have(token) => {
                 let counts = kept.renewed(self.sent, asked);
                 observe::renewed(kept.subject());
                 Fate::Renewed(if counts { pause(kept) } else { Some(Duration::ZERO) })
             }
-            Some(Ok(Renewed::NotHeld(_))) => Fate::Ended(Loss::Gone),
+            Some(Ok(Renewed::Renewed { .. } | Renewed::NotHeld(_))) => Fate::Ended(Loss::Gone),
             // The session has ended, and with it whatever was held in it.
             Some(Err(Error::Closed)) => Fate::Ended(Loss::Released),
             Some(Err(error)) => {

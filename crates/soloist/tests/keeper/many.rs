@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use soloist::{Client, Lease, Moment, Store};
+use soloist::{Client, Error, Lease, Loss, Moment, Store};
 
 use crate::fleet::{Fleet, soon, until};
 use crate::odd::Odd;
@@ -74,6 +74,21 @@ async fn keys_for_which_the_store_hangs_cost_no_others() {
     })
     .await;
     assert!(stuck.iter().all(Lease::is_lost), "they were never answered for");
+}
+
+/// A wake-up that comes late may tell of a grant that is over, when the store has given the request another one since.
+#[tokio::test]
+async fn a_later_grant_of_the_same_request_is_another_lease() {
+    let store = Arc::new(Odd::forgetful());
+    let ttl = Duration::from_secs(5);
+    let client = Client::builder().ttl(ttl).store(Arc::clone(&store) as Arc<dyn Store>).unwrap();
+    let lock = async |key| client.lock(key).await.unwrap();
+    let (renewed, released, kept) = (lock("renewed").await, lock("released").await, lock("kept").await);
+    store.names.store(2, Ordering::SeqCst);
+    let gone = |told| matches!(told, Err(Error::Lost { loss: Loss::Gone, .. }));
+    assert!(gone(renewed.renew(ttl).await));
+    assert!(gone(released.release().await));
+    assert_eq!(soon(kept.lost()).await, Loss::Gone);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,7 @@
 //! Stores that are odd in one way.
 #![allow(dead_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ pub struct Odd {
     inner: MemoryStore,
     /// Grants everything, and remembers nothing.
     forgetful: bool,
+    /// The token that it then names when a lease is renewed or released.
+    pub names: AtomicU64,
     /// Whether renewals of keys that begin with `stuck` are never answered, nor others that come along with them.
     pub stuck: AtomicBool,
     /// Whether requests are sent only when they are looked at again.
@@ -33,7 +35,8 @@ impl Odd {
     fn new(inner: MemoryStore, forgetful: bool) -> Self {
         let (asked, left, carried_out) = (Arc::default(), AtomicUsize::new(0), AtomicBool::new(false));
         let (stuck, hesitates) = (AtomicBool::new(false), AtomicBool::new(false));
-        Odd { inner, forgetful, stuck, hesitates, asked, left, carried_out }
+        let names = AtomicU64::new(1);
+        Odd { inner, forgetful, names, stuck, hesitates, asked, left, carried_out }
     }
 
     /// Never answers a request, and carries it out after the first time that it is left.
@@ -97,14 +100,15 @@ impl Store for Odd {
             std::future::pending::<()>().await;
         }
         if self.forgetful {
-            let renewed = Renewed::Renewed { token: FencingToken(1), deadline: None };
+            let token = FencingToken(self.names.load(Ordering::SeqCst));
+            let renewed = Renewed::Renewed { token, deadline: None };
             return Ok(vec![renewed; renewals.len()]);
         }
         self.inner.renew(renewals).await
     }
     async fn release(&self, key: &Key, who: &Who) -> Result<Released> {
         if self.forgetful {
-            return Ok(Released::Released { token: FencingToken(1) });
+            return Ok(Released::Released { token: FencingToken(self.names.load(Ordering::SeqCst)) });
         }
         self.inner.release(key, who).await
     }
