@@ -263,7 +263,15 @@ impl<'a> Once<'a> {
         let question = if cached { client.cache().question(&**client.store(), &key).await } else { None };
         let left = wait.map(|wait| wait.saturating_sub(Moment::now().since(began)));
         let place = baton.place(request, max_hold, |request| client.place(request, max_hold));
-        let served = place.replicas(replicas).served(left).await?;
+        let served = match place.replicas(replicas).served(left).await {
+            // What was left of the wait, after others of this process had asked, was too short to hear from the store: that says
+            // nothing of the store.
+            Err(Error::Unavailable { .. }) if is_over(wait, left, began) => {
+                let waited = Moment::now().since(began);
+                return Err(timed_out(&**client.store(), &key, waited).await);
+            }
+            served => served?,
+        };
         baton.served();
         match served {
             Served::Lease(lease) => {
@@ -286,6 +294,11 @@ impl<'a> Once<'a> {
             }
         }
     }
+}
+
+/// Whether a wait is over of which most had passed when this much was left of it.
+fn is_over(wait: Option<Duration>, left: Option<Duration>, began: Moment) -> bool {
+    wait.zip(left).is_some_and(|(wait, left)| left < wait / 2 && Moment::now().since(began) >= wait)
 }
 
 enum Seat {
