@@ -47,9 +47,10 @@ fn wrong(digest: &Digest<'_>, caller: &Request<'_>, leader: Option<&Request<'_>>
         return Some("whose leader had been replaced before it published");
     }
     // Callers of one process share a flight: who joins one that still waits has its value, too, though that may
-    // be on its way already.
+    // be on its way already; and its leader waits until it has heard that the value is published.
     let fellow = |other: &&Request<'_>| {
-        let waits = other.resolved().is_none_or(|at| caller.asked <= at);
+        let until = if other.op == leader.op { other.answered.map(|(at, _)| at) } else { other.resolved() };
+        let waits = until.is_none_or(|at| caller.asked <= at);
         other.client == caller.client && other.key == caller.key && other.asked < caller.asked && waits
     };
     let fellows = digest.requests.values().filter(fellow);

@@ -207,6 +207,14 @@ fn values_come_from_leaders_of_the_flight() {
     let forget = What::Breaks { op: 9, key: "k".into(), forget: true };
     let forgotten = flight(Said::Yes, 10, 5_000_000).at(20, 3, forget).at(21, 3, What::Broke { op: 9 });
     assert_eq!(got(forgotten, 30, 31, 5), [Invariant::Values], "forgotten");
+    let in_between = |client| {
+        let forget = What::Breaks { op: 9, key: "k".into(), forget: true };
+        let story = flight(Said::Yes, 10, 0).at(10, 3, forget).at(10, 3, What::Broke { op: 9 });
+        let asked = What::Asked { op: 2, key: "k".into(), want: Want::Flight, mode: Mode::Line, wait: None };
+        story.at(11, client, asked).at(12, client, What::Got { op: 2, value: 5 }).breaks()
+    };
+    assert_eq!(in_between(1), NONE, "shared with the leader, who had not heard yet that it is published");
+    assert_eq!(in_between(2), [Invariant::Values], "forgotten before it asked elsewhere");
 }
 
 #[test]
