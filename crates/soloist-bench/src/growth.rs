@@ -69,7 +69,7 @@ fn waiters(bench: &Bench) -> Outcome<Curve> {
     let names = ["server time of a turn", "a turn on the wall"];
     let mut curve = Curve::new("Turns of one key, by the length of its line", "waiters", &names);
     for count in [1, 10, 100, 1_000, bench.size(10_000, 2_000)] {
-        let turn = runtime()?.block_on(with_waiters(bench, count, bench.size(1_000, 200)))?;
+        let turn = runtime()?.block_on(with_waiters(bench, count, false, bench.size(1_000, 200)))?;
         curve.points.push((count as f64, vec![turn.server_us, turn.us]));
     }
     Ok(curve)

@@ -16,8 +16,8 @@ use crate::kept::Kept;
 use crate::limits;
 use crate::name::{FencingToken, Holder, Key, Ticket};
 use crate::observe;
-use crate::protocol::{Released, Renewed, Who};
-use crate::store::Store;
+use crate::protocol::{Released, Renewed, Request, Who};
+use crate::store::{Reply, Rotated, Store};
 
 /// A key that is held. It renews itself in the background, about a third of its ttl after each renewal, until it
 /// is released or dropped. No thread of yours is needed for that, so none that is blocked loses it.
@@ -291,20 +291,50 @@ impl Lease {
     async fn release_at_store(mut self) -> Result<()> {
         self.kept.begin_end();
         let released = self.store.release(&self.kept.key, &Who::Ticket(self.kept.ticket)).await;
+        match self.ended(released)? {
+            Released::Released { token } => self.released(token),
+            Released::NotHeld(_) => Err(self.was_gone()),
+        }
+    }
+
+    /// Ends the lease as [`Lease::release`] does, and asks for its key as another request of this client. In the background
+    /// if this is dropped, or fails.
+    pub(crate) async fn rotate(mut self, request: &Request) -> Result<Reply> {
+        self.kept.begin_end();
+        let rotated = self.store.rotate(self.kept.ticket, request).await;
+        match self.ended(rotated)? {
+            Rotated::Asked(token, reply) => self.released(token).map(|()| reply),
+            Rotated::NotHeld(_) => Err(self.was_gone()),
+        }
+    }
+
+    /// Whether a rotation of this lease can be one step for this client: it is nobody else's, nor handed on within it.
+    pub(crate) fn is_of(&self, store: &Arc<dyn Store>) -> bool {
+        self.member.is_none() && Arc::ptr_eq(&self.store, store)
+    }
+
+    /// Takes in that the store was asked to end it.
+    fn ended<T>(&mut self, asked: Result<T>) -> Result<T> {
         // Not released: the drop has it tried again.
-        if !matches!(released, Err(Error::Unavailable { .. } | Error::Refused { .. })) {
+        if !matches!(asked, Err(Error::Unavailable { .. } | Error::Refused { .. })) {
             self.finish();
         }
-        match released? {
-            Released::Released { token } if self.kept.can_have(token) => {
-                observe::released(self.kept.subject());
-                Ok(())
-            }
-            Released::Released { .. } | Released::NotHeld(_) => {
-                self.kept.lose(Loss::Gone);
-                Err(self.lost_error(self.kept.loss().unwrap_or(Loss::Gone)))
-            }
+        asked
+    }
+
+    /// The lease with this token was released.
+    fn released(&self, token: FencingToken) -> Result<()> {
+        if !self.kept.can_have(token) {
+            return Err(self.was_gone());
         }
+        observe::released(self.kept.subject());
+        Ok(())
+    }
+
+    /// The error of a lease that had ended before.
+    fn was_gone(&self) -> Error {
+        self.kept.lose(Loss::Gone);
+        self.lost_error(self.kept.loss().unwrap_or(Loss::Gone))
     }
 
     /// Lets the lease live on without this process, for its ttl from now: renew and release it by the id, in

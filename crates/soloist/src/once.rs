@@ -266,7 +266,7 @@ impl<'a> Once<'a> {
         let served = match place.replicas(replicas).served(left).await {
             // What was left of the wait, after others of this process had asked, was too short to hear from the store: that says
             // nothing of the store.
-            Err(Error::Unavailable { .. }) if is_over(wait, left, began) => {
+            Err(Error::Unavailable { .. }) if place.ran_out() && is_most_over(wait, left) => {
                 let waited = Moment::now().since(began);
                 return Err(timed_out(&**client.store(), &key, waited).await);
             }
@@ -296,9 +296,9 @@ impl<'a> Once<'a> {
     }
 }
 
-/// Whether a wait is over of which most had passed when this much was left of it.
-fn is_over(wait: Option<Duration>, left: Option<Duration>, began: Moment) -> bool {
-    wait.zip(left).is_some_and(|(wait, left)| left < wait / 2 && Moment::now().since(began) >= wait)
+/// Whether most of a wait has passed when this much is left of it.
+fn is_most_over(wait: Option<Duration>, left: Option<Duration>) -> bool {
+    wait.zip(left).is_some_and(|(wait, left)| left < wait / 2)
 }
 
 enum Seat {

@@ -81,6 +81,10 @@ pub(crate) struct Place {
     in_line: bool,
     /// Until when the store's boot guard has said that it grants nothing.
     guarded: Option<Moment>,
+    /// Whether a wait was over before the store had answered.
+    ran_out: bool,
+    /// The lease that ends when this is asked for. In a box: few have one.
+    rotates: Option<Box<Lease>>,
 }
 
 impl Place {
@@ -91,8 +95,20 @@ impl Place {
         request: Request,
         max_hold: Option<Duration>,
     ) -> Self {
-        let (began, asked, unanswered, in_line, guarded) = (observe::began(), false, false, false, None);
-        Place { store, keeper, request, began, max_hold, asked, unanswered, in_line, guarded, replicas: 0 }
+        Place {
+            store,
+            keeper,
+            request,
+            began: observe::began(),
+            max_hold,
+            asked: false,
+            unanswered: false,
+            replicas: 0,
+            in_line: false,
+            guarded: None,
+            ran_out: false,
+            rotates: None,
+        }
     }
 
     /// What is asked for.
@@ -104,6 +120,16 @@ impl Place {
     pub(crate) fn replicas(&mut self, replicas: u32) -> &mut Self {
         self.replicas = replicas;
         self
+    }
+
+    /// This lease of the same client and key ends in the step in which this is asked for.
+    pub(crate) fn rotates(&mut self, lease: Lease) {
+        self.rotates = Some(Box::new(lease));
+    }
+
+    /// Whether the last wait was over before the store had answered: that need not be an outage.
+    pub(crate) fn ran_out(&self) -> bool {
+        self.ran_out
     }
 
     /// Asks and waits until it is served, or for so long.
@@ -120,6 +146,7 @@ impl Place {
 
     async fn served_within(&mut self, limit: Duration) -> Result<Served> {
         let began = Moment::now();
+        self.ran_out = false;
         match tokio::time::timeout(limit, self.ask_until_closed()).await {
             Ok(served) => served,
             Err(_) if self.guarded.is_some() => {
@@ -131,10 +158,12 @@ impl Place {
                 self.leave_soon().await;
                 Err(timed_out(&*self.store, &self.request.key, Moment::now().since(began)).await)
             }
-            Err(_) => Err(Error::Unavailable {
-                store: self.store.name().into(),
-                why: format!("no answer within the wait of {limit:?}"),
-            }),
+            Err(_) => {
+                self.ran_out = true;
+                let (store, why) =
+                    (self.store.name().into(), format!("no answer within the wait of {limit:?}"));
+                Err(Error::Unavailable { store, why })
+            }
         }
     }
 
@@ -175,7 +204,11 @@ impl Place {
 
     /// Asks, and waits if that is the answer.
     async fn answered(&mut self) -> Result<Reply> {
-        let asked = self.store.acquire(&self.request).await;
+        let asked = match self.rotates.take() {
+            None => self.store.acquire(&self.request).await,
+            // In a box, as all that few ask.
+            Some(lease) => Box::pin(lease.rotate(&self.request)).await,
+        };
         // A no is an answer, too: then nothing is carried out later.
         self.unanswered = matches!(asked, Err(Error::Unavailable { .. }));
         // No answer is kept beside the wait: there may be very many who wait.

@@ -111,6 +111,23 @@ async fn a_release_that_cannot_be_sent_is_told_and_done_in_the_background() {
 }
 
 #[tokio::test]
+async fn a_rotation_that_fails_ends_both_in_the_background() {
+    for fault in [Fault::Lost, Fault::AnswerLost, Fault::Refused, Fault::Straggles(MS(300))] {
+        let (client, store, other) = faulty();
+        let lease = client.lock("k").await.unwrap();
+        let next = tokio::spawn(async move { other.lock("k").await.map(|lease| (other, lease)) });
+        until(|| async { client.inspect("k").await.unwrap().waiting == 1 }).await;
+        store.plan(Verb::Rotate, fault);
+        let failed = client.lock("k").rotate(lease).await;
+        assert!(matches!(failed, Err(Error::Unavailable { .. } | Error::Refused { .. })), "{failed:?}");
+        let (other, lease) = soon(next).await.unwrap().unwrap();
+        lease.release().await.unwrap();
+        client.flush().await;
+        becomes_free(&other, "k").await;
+    }
+}
+
+#[tokio::test]
 async fn a_lease_dropped_while_the_store_takes_no_writes_is_released_when_it_does() {
     let (client, store, other) = faulty();
     let lease = client.lock("k").no_expiry().await.unwrap();

@@ -121,6 +121,28 @@ async fn a_hand_over_is_one_script_and_one_message_however_long_the_line() {
 }
 
 #[tokio::test]
+async fn a_turn_of_those_who_rotate_is_one_script_and_one_message() {
+    let mut server = Counted::new().await;
+    let clients = [server.client("a").await, server.client("b").await];
+    let mut held = clients[0].lock("k").await.unwrap();
+    let (other, line) = (clients[1].clone(), clients[1].clone());
+    let mut waiting = tokio::spawn(async move { other.lock("k").await });
+    server.in_line(&line, "k", 1).await;
+    let (before, began) = (server.cost().await, std::time::Instant::now());
+    for turn in 0..20 {
+        let client = clients[turn % 2].clone();
+        let rotating = tokio::spawn(async move { client.lock("k").rotate(held).await });
+        held = soon(waiting).await.unwrap().unwrap();
+        waiting = rotating;
+    }
+    let cost = server.since(before).await;
+    assert!(cost.scripts <= 20 + u64::from(began.elapsed() > SHORT / 4), "{cost:?}");
+    assert_eq!(cost.messages, 20, "{cost:?}");
+    drop(held);
+    soon(waiting).await.unwrap().unwrap().release().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_hand_over_is_confirmed_once_and_only_while_it_is_held() {
     let mut server = Counted::new().await;
     let holder = server.client("holder").await;

@@ -17,7 +17,7 @@ use soloist::protocol::{
     Want, Who,
 };
 use soloist::store::redis::{RedisOptions, RedisStore};
-use soloist::store::{Notice, Reply, Told};
+use soloist::store::{Notice, Reply, Rotated, Told};
 use soloist::testing::{FaultyWire, WireFault};
 use soloist::{Error, Store, Ticket};
 
@@ -101,6 +101,8 @@ async fn scripts_that_the_server_forgot_are_sent_again() {
         assert!(matches!(store.renew(&[renewal(&first)]).await.unwrap()[0], Renewed::Renewed { .. }));
         flush().await;
         assert_eq!(store.leave(&second.key, second.ticket).await.unwrap(), Left::Line);
+        flush().await;
+        assert!(matches!(store.rotate(second.ticket, &lock("k")).await.unwrap(), Rotated::NotHeld(Some(_))));
         flush().await;
         store.touch(&first.key).await.unwrap();
         flush().await;
@@ -270,6 +272,48 @@ async fn a_lost_reply_is_asked_for_again_and_never_a_false_yes() {
 }
 
 #[tokio::test]
+async fn a_rotation_whose_reply_was_lost_is_unknown_and_joins_the_line_once() {
+    let server = RedisServer::start();
+    let wire = wire(&server);
+    let options = hasty().health_check(Duration::from_secs(3600));
+    let store = RedisStore::connect_with(&wire.url(), options).await.unwrap();
+    let direct = RedisStore::connect(&server.url()).await.unwrap();
+    let (held, next, again) = (lock("k"), lock("k"), lock("k"));
+    granted(&store.acquire(&held).await.unwrap());
+    // The server knows the script, so the reply that is lost is not "no such script".
+    let never = Who::Ticket(Ticket::mint());
+    assert!(matches!(store.release(&held.key, &never).await.unwrap(), Released::NotHeld(Some(_))));
+    let standing = queued(direct.acquire(&next).await.unwrap());
+    wire.on_request(b"EVALSHA", WireFault::Silence);
+    let rotated = in_time(store.rotate(held.ticket, &again)).await;
+    silenced(&wire, 1).await;
+    assert!(matches!(&rotated, Err(Error::Unknown { verb: "release", .. })), "{rotated:?}");
+    granted(&in_time(direct.wait(&next, standing)).await.unwrap());
+    assert_eq!(direct.inspect(&held.key).await.unwrap().waiting, 1, "it was carried out, in fact, and once");
+    assert_eq!(store.leave(&again.key, again.ticket).await.unwrap(), Left::Line);
+    assert_eq!(store.listening(), 0);
+}
+
+#[tokio::test]
+async fn a_rotation_that_never_arrived_is_asked_for_again() {
+    let server = RedisServer::start();
+    let wire = wire(&server);
+    let options = hasty().health_check(Duration::from_secs(3600));
+    let store = RedisStore::connect_with(&wire.url(), options).await.unwrap();
+    let direct = RedisStore::connect(&server.url()).await.unwrap();
+    let (held, next, again) = (lock("k"), lock("k"), lock("k"));
+    granted(&store.acquire(&held).await.unwrap());
+    let standing = queued(direct.acquire(&next).await.unwrap());
+    wire.on_request(b"EVALSHA", WireFault::CutRequest);
+    let Rotated::Asked(_, reply) = in_time(store.rotate(held.ticket, &again)).await.unwrap() else {
+        panic!("it was held")
+    };
+    queued(reply);
+    granted(&in_time(direct.wait(&next, standing)).await.unwrap());
+    assert_eq!(direct.inspect(&held.key).await.unwrap().waiting, 1);
+}
+
+#[tokio::test]
 async fn a_lost_wake_up_is_recovered_by_the_next_look() {
     let server = RedisServer::start();
     let wire = wire(&server);
@@ -307,7 +351,10 @@ async fn when_memory_is_full_leases_are_renewed_and_released_and_new_ones_refuse
     granted(&in_time(store.wait(&waiter, standing)).await.unwrap());
     // Confirming a grant is a renewal too.
     granted(&store.acquire(&waiter).await.unwrap());
-    store.release(&waiter.key, &mine(&waiter)).await.unwrap();
+    // Who asks for it again is refused, and has released it.
+    let refused = store.rotate(waiter.ticket, &lock("k")).await;
+    assert!(matches!(&refused, Err(Error::Refused { why, .. }) if why.contains("OOM")), "{refused:?}");
+    assert_eq!(store.inspect(&waiter.key).await.unwrap().holding, None);
     let publication = Publication {
         key: flight.key.clone(),
         ticket: flight.ticket,

@@ -30,7 +30,7 @@ async fn party(id: u32, url: &str, recorder: &Recorder, registers: &Registers) -
     let store = Arc::new(RedisStore::connect(url).await.unwrap());
     let recorded = RecordingStore::new(store, recorder.clone(), id);
     let client = Client::builder().holder(format!("client-{id}")).store(Arc::new(recorded)).unwrap();
-    Party { id, client, recorder: recorder.clone(), registers: registers.clone() }
+    Party { id, client, recorder: recorder.clone(), registers: registers.clone(), rotates: true }
 }
 
 /// The largest token that anybody has heard of.

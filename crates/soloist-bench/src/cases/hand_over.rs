@@ -32,7 +32,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Outcome<()> {
 
 fn measure(bench: &Bench, placed: Placed, waiters: usize) -> Outcome<Vec<Row>> {
     let url = bench.server.url();
-    let (mut p50, mut rate) = (Series::default(), Series::default());
+    let [mut p50, mut rate, mut rotating_p50, mut rotations] = [(); 4].map(|()| Series::default());
     let mut theirs = Ok((Series::default(), Series::default()));
     let (mut hop, mut baton) = (Series::default(), Series::default());
     for round in 0..bench.rounds() {
@@ -40,10 +40,13 @@ fn measure(bench: &Bench, placed: Placed, waiters: usize) -> Outcome<Vec<Row>> {
         let each = waiters / PROCESSES;
         let ours = among(bench, "ours", &url, &key("ours"), PROCESSES, each)?;
         hop.push(bare_hop(bench, &url)?);
+        let rotating = among(bench, "rotating", &url, &key("rotating"), PROCESSES, each)?;
         place_baton(bench, &key("baton"))?;
         baton.push(among(bench, "baton", &url, &key("baton"), PROCESSES, each)?.rate);
         p50.push(ours.p50);
         rate.push(ours.rate);
+        rotating_p50.push(rotating.p50);
+        rotations.push(rotating.rate);
         // A rival that gives up is not asked again, and takes nothing from what the others show.
         if let Ok((their_p50, their_rate)) = &mut theirs {
             match among(bench, "rival", &url, &key("rival"), PROCESSES, each) {
@@ -60,14 +63,17 @@ fn measure(bench: &Bench, placed: Placed, waiters: usize) -> Outcome<Vec<Row>> {
         Err(why) => (Err(why.clone()), Err(why)),
     };
     let title = format!("{waiters} waiters in {PROCESSES} processes, {placed}");
-    let time = Row::new(format!("hand-over p50 / PUBLISH hop, {title}"), "us", p50)
-        .floor(hop)
-        .rival_or_why(their_p50);
-    let time = if placed == Placed::Together { time.goal(Of::Floor, Bound::AtMost(1.5)) } else { time };
-    let rate = Row::new(format!("hand-overs / BLPOP baton, {title}"), "1/s", rate)
-        .floor(baton)
-        .rival_or_why(their_rate);
-    Ok(vec![time, rate.goal(Of::Floor, Bound::AtLeast(0.9))])
+    let goal =
+        |row: Row| if placed == Placed::Together { row.goal(Of::Floor, Bound::AtMost(1.5)) } else { row };
+    let time = |what: &str, ours| Row::new(format!("{what} p50 / PUBLISH hop, {title}"), "us", ours);
+    let rate_of = |what: &str, ours| Row::new(format!("{what} / BLPOP baton, {title}"), "1/s", ours);
+    let at_least = Bound::AtLeast(0.9);
+    Ok(vec![
+        goal(time("hand-over", p50).floor(hop.clone()).rival_or_why(their_p50)),
+        goal(time("hand-over in a rotation,", rotating_p50).floor(hop)),
+        rate_of("hand-overs", rate).floor(baton.clone()).rival_or_why(their_rate).goal(Of::Floor, at_least),
+        rate_of("rotations", rotations).floor(baton).goal(Of::Floor, at_least),
+    ])
 }
 
 /// So many processes contend for one key.
@@ -138,17 +144,23 @@ pub(crate) async fn contend(
     for waiter in waiters {
         let (turns, key, begin) = (turns.clone(), Arc::clone(&key), Arc::clone(&begin));
         match kind {
-            "ours" => {
+            "ours" | "rotating" => {
                 if client.is_none() {
                     client = Some(Client::connect(url).await?);
                 }
                 let Some(client) = client.clone() else { continue };
+                let rotates = kind == "rotating";
                 all.spawn(async move {
                     begin.acquire().await?.forget();
+                    let mut lease = client.lock(&*key).await?;
                     loop {
-                        let lease = client.lock(&*key).await?;
                         turns.note(waiter, now_ns());
-                        lease.release().await?;
+                        lease = if rotates {
+                            client.lock(&*key).rotate(lease).await?
+                        } else {
+                            lease.release().await?;
+                            client.lock(&*key).await?
+                        };
                     }
                 });
             }

@@ -21,18 +21,28 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Outcome<()> {
         let placed = if placed == Placed::Together { placed } else { Placed::Free };
         bench.place(placed)?;
         for processes in [8, 32] {
-            let (mut p50, mut rate, mut hop) = (Series::default(), Series::default(), Series::default());
+            let [mut p50, mut rate, mut rotating_p50, mut rotations, mut hop] =
+                [(); 5].map(|()| Series::default());
             for round in 0..bench.rounds() {
                 let key = format!("hand-over:{placed}:{processes}:{round}");
                 let ours = among(bench, "ours", &bench.local("hand-over"), &key, processes, 1)?;
                 p50.push(ours.p50);
                 rate.push(ours.rate);
                 hop.push(ping_pong(bench)?);
+                let key = format!("rotation:{placed}:{processes}:{round}");
+                let rotating = among(bench, "rotating", &bench.local("hand-over"), &key, processes, 1)?;
+                rotating_p50.push(rotating.p50);
+                rotations.push(rotating.rate);
             }
             let title = format!("{processes} processes, {placed}");
-            let p50 = Row::new(format!("local hand-over p50 / FIFO hop, {title}"), "us", p50).floor(hop);
-            report.rows.push(p50.goal(Of::Floor, Bound::AtMost(5.0)));
+            let time = |what: &str, ours| {
+                let row = Row::new(format!("{what} p50 / FIFO hop, {title}"), "us", ours).floor(hop.clone());
+                row.goal(Of::Floor, Bound::AtMost(5.0))
+            };
+            report.rows.push(time("local hand-over", p50));
+            report.rows.push(time("local hand-over in a rotation,", rotating_p50));
             report.rows.push(Row::new(format!("local hand-overs, {title}"), "1/s", rate));
+            report.rows.push(Row::new(format!("local rotations, {title}"), "1/s", rotations));
         }
     }
     bench.place(Placed::Free)

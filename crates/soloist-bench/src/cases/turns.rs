@@ -34,7 +34,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Outcome<()> {
     bench.place(Placed::Apart)?;
     let mut first = None;
     for waiters in [1, 100, bench.size(10_000, 1_000)] {
-        let turn = runtime()?.block_on(with(bench, waiters, bench.size(2_000, 300)))?;
+        let turn = runtime()?.block_on(with(bench, waiters, false, bench.size(2_000, 300)))?;
         let title = match waiters {
             1 => "1 waiter".to_owned(),
             many => format!("{} waiters", crate::row::Number(many as f64)),
@@ -52,23 +52,37 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Outcome<()> {
             _ => time.floor(Series::one(one)).goal(Of::Floor, Bound::AtMost(1.25)),
         });
     }
+    let turn = runtime()?.block_on(with(bench, 100, true, bench.size(2_000, 300)))?;
+    let row = |what: &str, unit, value| {
+        Row::new(format!("{what} a turn in rotation, 100 waiters"), unit, Series::one(value))
+    };
+    report.rows.push(row("client commands", "", turn.commands).goal(Of::Ours, Bound::AtMost(1.05)));
+    report.rows.push(row("pushes", "", turn.pushes).goal(Of::Ours, Bound::AtMost(1.05)));
+    report.rows.push(row("commands of the server, those of scripts too,", "", turn.calls));
+    report.rows.push(row("server time", "us", turn.server_us));
     bench.place(Placed::Free)
 }
 
-/// The cost of a turn while so many stand in line behind the holder: each asks again as soon as it has had its turn.
-pub(crate) async fn with(bench: &Bench, waiters: usize, turns: usize) -> Outcome<Turn> {
+/// The cost of a turn while so many stand in line behind the holder: each asks again as soon as it has had its turn,
+/// or in the same step.
+pub(crate) async fn with(bench: &Bench, waiters: usize, rotates: bool, turns: usize) -> Outcome<Turn> {
     let client = Client::connect(&bench.server.url()).await?;
     let had = Arc::new(AtomicU64::new(0));
-    let key: Arc<str> = format!("turns:{waiters}").into();
+    let key: Arc<str> = format!("turns:{waiters}:{rotates}").into();
     let first = client.lock(&*key).await?;
     let mut all = JoinSet::<Outcome<()>>::new();
     for _ in 0..=waiters {
         let (client, key, had) = (client.clone(), Arc::clone(&key), Arc::clone(&had));
         all.spawn(async move {
+            let mut lease = client.lock(&*key).await?;
             loop {
-                let lease = client.lock(&*key).await?;
                 had.fetch_add(1, Ordering::Relaxed);
-                lease.release().await?;
+                lease = if rotates {
+                    client.lock(&*key).rotate(lease).await?
+                } else {
+                    lease.release().await?;
+                    client.lock(&*key).await?
+                };
             }
         });
     }
@@ -131,7 +145,7 @@ mod tests {
     #[test]
     fn a_turn_costs_the_same_in_a_short_and_in_a_long_line() {
         let bench = Bench::new(true).unwrap();
-        let turn = |waiters| runtime().unwrap().block_on(with(&bench, waiters, 300)).unwrap();
+        let turn = |waiters| runtime().unwrap().block_on(with(&bench, waiters, false, 300)).unwrap();
         let (short, long) = (turn(3), turn(500));
         // A release and the next question; one message. In a short line some turns need no message: whoever asks
         // finds the key free. Some room for those who are held up so long that their hand-over is confirmed.
@@ -142,5 +156,10 @@ mod tests {
         assert!(long.pushes > 0.9, "{long:?}");
         // What the server does for a turn is counted, not timed: on a busy machine times mean little.
         assert!(long.calls > 5.0 && long.calls < 16.0, "{short:?} {long:?}");
+        // In one step: one command, and the same message.
+        let rotating = runtime().unwrap().block_on(with(&bench, 100, true, 300)).unwrap();
+        assert!(rotating.commands > 0.9 && rotating.commands < 1.1, "{rotating:?}");
+        assert!(rotating.pushes > 0.9 && rotating.pushes < 1.1, "{rotating:?}");
+        assert!(rotating.calls < long.calls, "{rotating:?} {long:?}");
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answer, KeyInfo, KeyState, Left, Outcome, Publication, Published, Released, Renewal, Renewed, Request,
-    Step, Who,
+    Answer, Holding, KeyInfo, KeyState, Left, Outcome, Publication, Published, Released, Renewal, Renewed,
+    Request, Step, Who,
 };
 use crate::name::{FencingToken, Key, Session, Ticket};
 
@@ -61,6 +61,22 @@ impl Table {
     /// See [`KeyState::release`].
     pub fn release(&mut self, key: &Key, who: &Who, by: Session, step: &mut Step<'_>) -> Released {
         self.on(key, step, |state, step| state.release(key, who, by, step))
+    }
+
+    /// Ends the lease of a ticket, and asks for its key as another request: [`KeyState::release`] and then
+    /// [`KeyState::acquire`], at the same moment. The token of that lease and the answer; or who holds the key, where that
+    /// ticket does not, and then nothing was asked for.
+    pub fn rotate(
+        &mut self,
+        held: Ticket,
+        request: &Request,
+        session: Session,
+        step: &mut Step<'_>,
+    ) -> Result<(FencingToken, Answer), Option<Holding>> {
+        match self.release(&request.key, &Who::Ticket(held), session, step) {
+            Released::Released { token } => Ok((token, self.acquire(request, session, step))),
+            Released::NotHeld(holding) => Err(holding),
+        }
     }
 
     /// See [`KeyState::publish`].

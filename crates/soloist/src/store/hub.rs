@@ -221,7 +221,12 @@ impl Hub {
         self.look_all(true);
         let slots = std::mem::take(&mut lock(&self.state).slots);
         let slots = by_ticket::in_order(slots).into_iter();
-        slots.map(|(ticket, listed)| (listed.key.clone(), ticket, listed.last_place())).collect()
+        slots
+            .map(|(ticket, listed)| {
+                let place = listed.last_place();
+                (listed.key, ticket, place)
+            })
+            .collect()
     }
 
     /// How many tickets are listened for.

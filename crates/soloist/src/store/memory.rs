@@ -14,7 +14,7 @@ use tokio::sync::{broadcast, mpsc};
 use super::hub::Hub;
 use super::results::{self, RESULTS_KEPT, is_about_a_result};
 pub use super::store_clock::StoreClock;
-use super::{EventStream, Notice, Reply, Results, Store, Told, waiting};
+use super::{EventStream, Notice, Reply, Results, Rotated, Store, Told, waiting};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -156,6 +156,22 @@ impl MemoryStore {
         Ok((answer, now))
     }
 
+    /// Listens for a request that may stand in line. Invariant: before it is asked, or the message may come first.
+    fn listen(&self, request: &Request) -> Result<()> {
+        if request.mode == Mode::Line {
+            self.hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in the answer to a request.
+    fn asked(&self, request: &Request, reply: Reply) -> Reply {
+        if !matches!(reply.answer, Answer::Queued(_)) {
+            self.hub.forget(request.ticket);
+        }
+        reply
+    }
+
     /// How many tickets this store listens for: those that stand in line, and none that was dropped.
     #[cfg(feature = "testing")]
     pub fn listening(&self) -> usize {
@@ -196,15 +212,10 @@ impl Store for MemoryStore {
     }
 
     async fn acquire(&self, request: &Request) -> Result<Reply> {
-        if request.mode == Mode::Line {
-            self.hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
-        }
+        self.listen(request)?;
         let sent = Moment::now();
         let (answer, now) = self.step(|table, step| table.acquire(request, self.session, step))?;
-        if !matches!(answer, Answer::Queued(_)) {
-            self.hub.forget(request.ticket);
-        }
-        Ok(Reply::new(answer, sent, now))
+        Ok(self.asked(request, Reply::new(answer, sent, now)))
     }
 
     async fn wait(&self, request: &Request, standing: Reply) -> Result<Reply> {
@@ -225,6 +236,19 @@ impl Store for MemoryStore {
 
     async fn release(&self, key: &Key, who: &Who) -> Result<Released> {
         Ok(self.step(|table, step| table.release(key, who, self.session, step))?.0)
+    }
+
+    async fn rotate(&self, held: Ticket, request: &Request) -> Result<Rotated> {
+        self.listen(request)?;
+        let sent = Moment::now();
+        let (rotated, now) = self.step(|table, step| table.rotate(held, request, self.session, step))?;
+        Ok(match rotated {
+            Ok((token, answer)) => Rotated::Asked(token, self.asked(request, Reply::new(answer, sent, now))),
+            Err(holding) => {
+                self.hub.forget(request.ticket);
+                Rotated::NotHeld(holding)
+            }
+        })
     }
 
     async fn publish(&self, publication: &Publication) -> Result<Published> {

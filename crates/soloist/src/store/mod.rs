@@ -33,8 +33,8 @@ use crate::event::Event;
 use crate::finding::Finding;
 use crate::name::{FencingToken, Key, Ticket};
 use crate::protocol::{
-    Answer, Grant, KeyInfo, Left, Micros, Outcome, Publication, Published, Released, Renewal, Renewed,
-    Request, Who,
+    Answer, Grant, Holding, KeyInfo, Left, Micros, Outcome, Publication, Published, Released, Renewal,
+    Renewed, Request, Who,
 };
 
 pub use results::Results;
@@ -67,6 +67,15 @@ impl Reply {
     pub(crate) fn began_by(&self, grant: &Grant, now: Moment) -> Moment {
         self.read.no_earlier_than(grant.from).min(now)
     }
+}
+
+/// What came of a [rotation](Store::rotate).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rotated {
+    /// The lease with this token has ended, and this is the answer to the request.
+    Asked(FencingToken, Reply),
+    /// The lease was not held any more, but this one, if any. Nothing was asked for.
+    NotHeld(Option<Holding>),
 }
 
 /// What a store says about leases without being asked.
@@ -127,6 +136,18 @@ pub enum Told {
 /// # }
 /// ```
 pub type EventStream = futures_util::stream::BoxStream<'static, Told>;
+
+/// Releases, and then asks.
+async fn rotate_in_two_steps<S: Store + ?Sized>(
+    store: &S,
+    held: Ticket,
+    request: &Request,
+) -> Result<Rotated> {
+    Ok(match store.release(&request.key, &Who::Ticket(held)).await? {
+        Released::Released { token } => Rotated::Asked(token, store.acquire(request).await?),
+        Released::NotHeld(holding) => Rotated::NotHeld(holding),
+    })
+}
 
 /// Keeps the state of keys, and decides.
 ///
@@ -200,6 +221,16 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Dropped in flight, it may have been carried out; asking again with the same ticket is safe.
     async fn release(&self, key: &Key, who: &Who) -> Result<Released>;
+
+    /// Ends the lease of a ticket, hands its key over to the next in line, and asks for it again, as another request: what
+    /// [`Store::release`] and [`Store::acquire`] do, in one step where the store can. An error does not say which of the
+    /// two has failed.
+    ///
+    /// # Cancel safety
+    /// Dropped in flight, either may have been carried out: release the one, and [leave](Store::leave) the other.
+    async fn rotate(&self, held: Ticket, request: &Request) -> Result<Rotated> {
+        rotate_in_two_steps(self, held, request).await
+    }
 
     /// Publishes the result of a flight, and ends its leader's lease. Answers
     /// [`Error::Unknown`](crate::Error::Unknown) when asking again could not tell whether it was carried out.

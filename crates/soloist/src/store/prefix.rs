@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use tokio::sync::broadcast;
 
-use super::{EventStream, Notice, Reply, Results, Store, Told};
+use super::{EventStream, Notice, Reply, Results, Rotated, Store, Told};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
@@ -119,6 +119,10 @@ impl Store for PrefixStore {
 
     async fn release(&self, key: &Key, who: &Who) -> Result<Released> {
         self.up(self.inner.release(&self.down(key)?, who).await)
+    }
+
+    async fn rotate(&self, held: Ticket, request: &Request) -> Result<Rotated> {
+        self.up(self.inner.rotate(held, &self.request_down(request)?).await)
     }
 
     async fn publish(&self, publication: &Publication) -> Result<Published> {

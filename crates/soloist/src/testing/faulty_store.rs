@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use tokio::sync::{broadcast, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::faulty_results::{FaultyResults, miss};
 use super::store_faults::{Fault, Injected, Rates, Verb};
 use super::store_plan::{State, lock};
 use crate::error::{Error, Result};
@@ -18,7 +19,7 @@ use crate::name::{Key, Ticket};
 use crate::protocol::{
     Answer, KeyInfo, Left, Outcome, Publication, Published, Released, Renewal, Renewed, Request, Who,
 };
-use crate::store::{EventStream, Notice, Reply, Results, Store, Told};
+use crate::store::{EventStream, Notice, Reply, Results, Rotated, Store};
 
 /// When a waiter looks again by itself: as the slowest look of a real store.
 const NEXT_LOOK: Duration = Duration::from_secs(15);
@@ -277,6 +278,14 @@ impl Store for FaultyStore {
         self.meet(fault.filter(|fault| by_ticket || *fault != Fault::Twice), call).await
     }
 
+    async fn rotate(&self, held: Ticket, request: &Request) -> Result<Rotated> {
+        let call = |inner: Arc<dyn Store>| {
+            let request = request.clone();
+            async move { inner.rotate(held, &request).await }
+        };
+        self.verb(Verb::Rotate, call).await
+    }
+
     async fn publish(&self, publication: &Publication) -> Result<Published> {
         let call = |inner: Arc<dyn Store>| {
             let publication = publication.clone();
@@ -415,34 +424,5 @@ impl Store for FaultyStore {
 
     async fn close(&self) {
         self.inner.close().await;
-    }
-}
-
-/// What a listener gets of what was told: nothing of it while the store is away, or where a fault says so.
-fn miss(state: &State, told: Told) -> Told {
-    let fault = state.next(Verb::Event);
-    let missed = state.is_away() || fault.is_some_and(|fault| fault != Fault::Twice);
-    if missed { Told::Missed } else { told }
-}
-
-/// What becomes of results, with faults.
-struct FaultyResults {
-    inner: Box<dyn Results>,
-    state: Arc<State>,
-}
-
-impl fmt::Debug for FaultyResults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FaultyResults").field("inner", &self.inner).finish_non_exhaustive()
-    }
-}
-
-impl Results for FaultyResults {
-    fn complete(&self) -> Option<crate::clock::Moment> {
-        if self.state.is_away() { None } else { self.inner.complete() }
-    }
-
-    fn hear(&mut self) -> Option<Told> {
-        self.inner.hear().map(|told| miss(&self.state, told))
     }
 }

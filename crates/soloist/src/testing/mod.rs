@@ -32,6 +32,7 @@
 //! never one that was skipped.
 
 mod checker;
+mod faulty_results;
 mod faulty_store;
 mod faulty_wire;
 mod history;

@@ -11,7 +11,7 @@ use crate::name::{Key, Ticket};
 use crate::protocol::{
     Answer, KeyInfo, Left, Outcome, Publication, Published, Released, Renewal, Renewed, Request, Who,
 };
-use crate::store::{EventStream, Notice, Reply, Results, Store};
+use crate::store::{EventStream, Notice, Reply, Results, Rotated, Store};
 
 tokio::task_local! {
     static ASKS: Op;
@@ -66,6 +66,13 @@ impl RecordingStore {
     pub async fn of<T>(op: Op, asking: impl Future<Output = T>) -> T {
         ASKS.scope(op, asking).await
     }
+
+    /// Takes in the answer to a request.
+    fn asked(&self, reply: &Reply) {
+        if let (Answer::Queued(_), Ok(op)) = (&reply.answer, ASKS.try_with(|op| *op)) {
+            self.recorder.record(self.client, What::InLine { op });
+        }
+    }
 }
 
 #[async_trait]
@@ -75,9 +82,7 @@ impl Store for RecordingStore {
     }
     async fn acquire(&self, request: &Request) -> Result<Reply> {
         let reply = self.inner.acquire(request).await?;
-        if let (Answer::Queued(_), Ok(op)) = (&reply.answer, ASKS.try_with(|op| *op)) {
-            self.recorder.record(self.client, What::InLine { op });
-        }
+        self.asked(&reply);
         Ok(reply)
     }
     async fn wait(&self, request: &Request, standing: Reply) -> Result<Reply> {
@@ -91,6 +96,13 @@ impl Store for RecordingStore {
     }
     async fn release(&self, key: &Key, who: &Who) -> Result<Released> {
         self.inner.release(key, who).await
+    }
+    async fn rotate(&self, held: Ticket, request: &Request) -> Result<Rotated> {
+        let rotated = self.inner.rotate(held, request).await?;
+        if let Rotated::Asked(_, reply) = &rotated {
+            self.asked(reply);
+        }
+        Ok(rotated)
     }
     async fn publish(&self, publication: &Publication) -> Result<Published> {
         self.inner.publish(publication).await

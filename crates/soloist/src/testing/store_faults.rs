@@ -17,6 +17,8 @@ pub enum Verb {
     Renew,
     /// [`Store::release`](crate::Store::release).
     Release,
+    /// [`Store::rotate`](crate::Store::rotate).
+    Rotate,
     /// [`Store::publish`](crate::Store::publish).
     Publish,
     /// [`Store::forget`](crate::Store::forget).

@@ -149,6 +149,22 @@ cases! {
         let held = a.lock(&key).await.unwrap();
         scene(async move { fine(held.release().await) }, async move { pass_through(&b, &key).await })
     };
+    "rotate, nobody waits" ["rotate"], [], |world, a, b, key| {
+        let held = a.lock(&key).await.unwrap();
+        let other = key.clone();
+        scene(async move { fine(a.lock(key).rotate(held).await) }, async move { pass_through(&b, &other).await })
+    };
+    "rotate, one in line" ["rotate", "wait"], ["wait"], |world, a, b, key| {
+        let held = a.lock(&key).await.unwrap();
+        let (other, next) = (b.clone(), key.clone());
+        let waiting = tokio::spawn(async move { other.lock(next).await.unwrap() });
+        while b.inspect(&key).await.unwrap().waiting == 0 {
+            tokio::task::yield_now().await;
+        }
+        scene(async move { fine(a.lock(key).rotate(held).await) }, async move {
+            fine(waiting.await.unwrap().release().await);
+        })
+    };
     "renew" ["renew"], [], |world, a, b, key| {
         let held = a.lock(&key).await.unwrap();
         scene(async move { fine(held.renew(LONG * 2).await) }, async move {

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use soloist::protocol::{
     KeyInfo, Left, Outcome, Publication, Published, Released, Renewal, Renewed, Request, Who,
 };
-use soloist::store::{Notice, Reply};
+use soloist::store::{Notice, Reply, Rotated};
 use soloist::{EventStream, Key, Result, Store, Ticket};
 use tokio::sync::{Notify, broadcast};
 
@@ -172,6 +172,9 @@ impl Store for Gated {
     }
     async fn release(&self, key: &Key, who: &Who) -> Result<Released> {
         pass("release", self.0.release(key, who)).await
+    }
+    async fn rotate(&self, held: Ticket, request: &Request) -> Result<Rotated> {
+        pass("rotate", self.0.rotate(held, request)).await
     }
     async fn publish(&self, publication: &Publication) -> Result<Published> {
         pass("publish", self.0.publish(publication)).await

@@ -307,3 +307,93 @@ pub async fn closing_frees_what_is_held_and_waited_for(fleet: &Fleet) {
         }
     }
 }
+
+pub async fn who_rotates_takes_turns(fleet: &Fleet) {
+    let clients = [fleet.client("a").await, fleet.client_with(|builder| builder.holder("b")).await];
+    let first = clients[0].lock("k").await.unwrap();
+    let turns = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mut tasks = Vec::new();
+    let (mut first, gate) = (Some(first), Arc::new(tokio::sync::Barrier::new(2)));
+    for (who, client) in clients.iter().cloned().enumerate() {
+        let (turns, first, gate) = (Arc::clone(&turns), first.take(), Arc::clone(&gate));
+        tasks.push(tokio::spawn(async move {
+            let mut lease = match first {
+                Some(lease) => {
+                    gate.wait().await;
+                    lease
+                }
+                None => {
+                    let asked = tokio::spawn({
+                        let client = client.clone();
+                        async move { client.lock("k").await.unwrap() }
+                    });
+                    while client.inspect("k").await.unwrap().waiting == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                    gate.wait().await;
+                    asked.await.unwrap()
+                }
+            };
+            for _ in 0..20 {
+                turns.lock().unwrap().push((who, lease.token()));
+                assert_eq!(lease.holder().as_str(), ["a", "b"][who]);
+                lease = client.lock("k").rotate(lease).await.unwrap();
+            }
+            lease.release().await.unwrap();
+        }));
+    }
+    for task in tasks {
+        soon(task).await.unwrap();
+    }
+    let turns = turns.lock().unwrap().clone();
+    assert!(turns.is_sorted_by(|a, b| a.1 < b.1), "{turns:?}");
+    // The other one is next each time, until one of them has had all of its turns.
+    let strict = turns.iter().take(39).map(|(who, _)| *who).collect::<Vec<_>>();
+    assert!(strict.windows(2).all(|pair| pair[0] != pair[1]), "{strict:?}");
+    assert!(clients[0].inspect("k").await.unwrap().holding.is_none());
+}
+
+pub async fn a_rotation_of_a_lost_lease_says_so(fleet: &Fleet) {
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
+    for known in [true, false] {
+        let lease = a.lock("k").await.unwrap();
+        let taken = b.lock("k").force().await.unwrap();
+        if known {
+            soon(lease.lost()).await;
+        }
+        assert!(matches!(soon(a.lock("k").rotate(lease)).await, Err(Error::Lost { .. })));
+        a.flush().await;
+        let info = a.inspect("k").await.unwrap();
+        assert_eq!((info.holding.unwrap().token, info.waiting), (taken.token(), 0), "nothing was asked for");
+        taken.release().await.unwrap();
+    }
+}
+
+pub async fn a_rotation_ends_the_lease_whatever_comes_of_it(fleet: &Fleet) {
+    let (a, b) = (fleet.client("a").await, fleet.client("b").await);
+    // Its wait is over: it stands in no line.
+    let lease = a.lock("k").await.unwrap();
+    let waiting = tokio::spawn({
+        let b = b.clone();
+        async move { b.lock("k").await.unwrap() }
+    });
+    in_line(&b, "k", 1).await;
+    match a.lock("k").wait(MS(300)).rotate(lease).await {
+        Err(Error::TimedOut { holder, .. }) => assert_eq!(holder.unwrap().as_str(), "b"),
+        other => panic!("{other:?}"),
+    }
+    let next = soon(waiting).await.unwrap();
+    in_line(&b, "k", 0).await;
+    // Of another key: that is asked for.
+    let other = b.lock("other").wait(MS(30_000)).rotate(next).await.unwrap();
+    assert_eq!(other.key().as_str(), "other");
+    // By another client, by force, and with bad options.
+    let again = a.lock("other").wait(MS(30_000)).rotate(other).await.unwrap();
+    assert_eq!(again.holder().as_str(), "a");
+    let forced = a.lock("other").force().rotate(again).await.unwrap();
+    assert!(matches!(a.lock("other").ttl(MS(0)).rotate(forced).await, Err(Error::BadDuration { .. })));
+    a.flush().await;
+    for key in ["k", "other"] {
+        assert!(a.inspect(key).await.unwrap().holding.is_none(), "{key}");
+    }
+}

@@ -57,6 +57,7 @@ on_every_store!(@store quorum, lock: one_at_a_time_and_in_order, a_busy_key_is_a
     release_by_id_tells_the_owner_on_the_same_client, a_drop_releases,
     a_handed_over_lease_is_confirmed, bad_input_is_told_before_anything_is_sent,
     a_prefix_separates, list_and_inspect, a_wait_of_zero_tries, renew_changes_the_ttl,
+    a_rotation_of_a_lost_lease_says_so, a_rotation_ends_the_lease_whatever_comes_of_it,
     closing_frees_what_is_held_and_waited_for;
     events: an_expiry_is_told_untouched, an_expiry_of_an_older_lease_is_told, the_events_of_a_closed_client_end;
     cancel: a_dropped_lock_leaves_nothing, a_dropped_wait_leaves_nothing, a_dropped_release_releases,
@@ -70,7 +71,8 @@ on_every_store! {
         release_after_loss_says_so, break_lock_tells_the_holder,
         release_by_id_tells_the_owner_on_the_same_client, a_drop_releases,
         a_handed_over_lease_is_confirmed, bad_input_is_told_before_anything_is_sent,
-        a_prefix_separates, list_and_inspect, a_wait_of_zero_tries, renew_changes_the_ttl,
+        a_prefix_separates, list_and_inspect, a_wait_of_zero_tries, renew_changes_the_ttl, who_rotates_takes_turns,
+        a_rotation_of_a_lost_lease_says_so, a_rotation_ends_the_lease_whatever_comes_of_it,
         closing_frees_what_is_held_and_waited_for, a_full_line_is_refused_at_once;
     cache: a_forgotten_result_is_not_served, a_result_that_was_replaced_is_not_served, the_end_of_its_keep_is_the_end,
         errors_are_kept_like_values, a_result_that_goes_stale_is_not_kept_here,

@@ -66,6 +66,11 @@ macro_rules! table {
                     a_full_line_is_not_joined_and_says_so_at_once,
                     who_moved_up_rejoined_or_leaves_is_found_in_the_line,
                 ]
+                rotate: [
+                    who_rotates_stands_behind_all_who_wait, all_take_turns, alone_it_is_granted_again,
+                    what_is_not_held_is_not_rotated, a_full_line_is_not_joined,
+                    a_request_given_up_after_it_is_gone,
+                ]
                 expiry: [
                     a_lease_ends_at_its_ttl, an_expired_lease_is_not_held, a_renewed_lease_lives_on,
                     the_waiter_recovers_an_expired_lease_by_itself,

@@ -2,6 +2,7 @@
 
 use soloist::Store;
 use soloist::protocol::{Answer, HANDOVER_TTL, Request, Ttl};
+use soloist::store::Rotated;
 use soloist::testing::system_calls;
 
 use crate::asking::{base, granted, hold, key, lock, open, release, soon};
@@ -78,6 +79,33 @@ async fn who_is_handed_a_key_holds_it_without_a_step() {
     }
     assert_eq!(heard, 0, "the message says it all");
     assert_eq!(told, 7, "a step, two looks whether the next one lives, and the message");
+}
+
+#[tokio::test]
+async fn who_rotates_takes_one_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (open(&base(&dir)), open(&base(&dir)));
+    let asks = || Request { ttl: Ttl::Micros(60_000_000), ..lock("a") };
+    let (mut held, mut waits) = (asks(), asks());
+    hold(&one, &held).await;
+    let mut standing = other.acquire(&waits).await.unwrap();
+    let mut least = u64::MAX;
+    for round in 0..100 {
+        let (from, to) = if round % 2 == 0 { (&one, &other) } else { (&other, &one) };
+        let again = asks();
+        let before = system_calls();
+        let Rotated::Asked(_, reply) = from.rotate(held.ticket, &again).await.unwrap() else {
+            panic!("it is held")
+        };
+        // Until they have met they open each other's FIFO.
+        if round >= 2 {
+            least = least.min(system_calls() - before);
+        }
+        granted(soon(to.wait(&waits, standing)).await.unwrap());
+        (held, waits, standing) = (waits, again, reply);
+    }
+    // As a release that hands over, and the look whether the one in front lives.
+    assert!(least <= 9, "{least} calls");
 }
 
 #[tokio::test]

@@ -15,6 +15,11 @@ pub enum Call {
     Leave(Key, Ticket),
     Renew(Vec<Renewal>),
     Release(Key, Who),
+    /// The lease of this ticket ends, and its key is asked for again.
+    Rotate {
+        held: Ticket,
+        request: Request,
+    },
     Publish(Publication),
     Forget(Key),
     Touch(Key),
@@ -28,11 +33,33 @@ pub enum Said {
     Left(Left),
     Renewed(Vec<Renewed>),
     Released(Released),
+    /// What came of the release, and of asking again if that was done.
+    Rotated(Released, Option<Answer>),
     Published(Published),
     Forgot(bool),
     Touched,
     Info(KeyInfo),
     Infos(Vec<KeyInfo>),
+}
+
+impl Call {
+    /// The request that it asks, if it is one.
+    pub fn asks(&self) -> Option<&Request> {
+        match self {
+            Call::Acquire { request, .. } | Call::Rotate { request, .. } => Some(request),
+            _ => None,
+        }
+    }
+}
+
+impl Said {
+    /// The answer to a request, if it is one.
+    pub fn answer(&self) -> Option<&Answer> {
+        match self {
+            Said::Acquired(answer) | Said::Rotated(_, Some(answer)) => Some(answer),
+            _ => None,
+        }
+    }
 }
 
 /// What a session hears without asking, as the machine says it must.

@@ -1,7 +1,7 @@
 //! A plan made concrete: real keys, tickets and requests, drawn as the steps are taken.
 
 use bytes::Bytes;
-use soloist::protocol::{Body, Mode, OutcomeKind, Publication, Renewal, Request, Ttl, Want, Who};
+use soloist::protocol::{Body, Mode, OutcomeKind, Publication, Renewal, Request, Table, Ttl, Want, Who};
 use soloist::{FencingToken, Holder, Key, Note, Ticket};
 
 use crate::call::Call;
@@ -84,7 +84,8 @@ impl Case {
         Some(self.request(n, Mode::Line))
     }
 
-    pub fn turn(&mut self, step: &Step, now: u64) -> Turn {
+    /// The step, at this time, before which the keys stand so.
+    pub fn turn(&mut self, step: &Step, now: u64, table: &Table) -> Turn {
         match step {
             Step::Acquire { ticket, how, seen } => {
                 let mode = match how {
@@ -122,6 +123,13 @@ impl Case {
                     _ => (*by, self.key(*key)),
                 };
                 Turn::Call(by, Call::Release(key, self.who(who)))
+            }
+            Step::Rotate { held, ticket } => {
+                let mode = if self.profiles[*ticket].tries { Mode::Try } else { Mode::Line };
+                let request = self.request(*ticket, mode);
+                let holder = || table.keys.get(&request.key)?.holders.first().map(|held| held.ticket);
+                let held = held.map_or_else(holder, |n| Some(self.tickets[n])).unwrap_or(request.ticket);
+                Turn::Call(self.profiles[*ticket].session, Call::Rotate { held, request })
             }
             Step::Publish { ticket, error, size, keep } => {
                 let publication = Publication {

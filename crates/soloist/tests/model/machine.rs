@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use soloist::protocol::{Answer, Effect, Liveness, Micros, Request, Step as MachineStep, Table, Wake};
+use soloist::protocol::{
+    Answer, Effect, Liveness, Micros, Released, Request, Step as MachineStep, Table, Wake,
+};
 use soloist::{FencingToken, Session, Ticket};
 
 use crate::call::{Call, Heard, Said, Step};
@@ -82,6 +84,13 @@ impl Machine {
                 Said::Renewed(renewals.iter().map(|renewal| table.renew(renewal, &mut step)).collect())
             }
             Call::Release(key, who) => Said::Released(table.release(key, who, session, &mut step)),
+            Call::Rotate { held, request } => match table.rotate(*held, request, session, &mut step) {
+                Ok((token, answer)) => {
+                    seen.note(request.ticket, &answer);
+                    Said::Rotated(Released::Released { token }, Some(answer))
+                }
+                Err(holding) => Said::Rotated(Released::NotHeld(holding), None),
+            },
             Call::Publish(publication) => Said::Published(table.publish(publication, &mut step)),
             Call::Forget(key) => Said::Forgot(table.forget(key, &mut step)),
             Call::Touch(key) => {

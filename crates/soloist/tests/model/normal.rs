@@ -71,6 +71,12 @@ pub fn said(mut said: Said) -> Said {
                 }
             }
         }
+        Said::Rotated(released, again) => {
+            let Said::Released(released) = self::said(Said::Released(released.clone())) else {
+                unreachable!()
+            };
+            return Said::Rotated(released, again.clone().map(answer));
+        }
         Said::Released(Released::Released { token }) => shorten(token),
         Said::Released(Released::NotHeld(Some(held))) | Said::Published(Published::Refused(Some(held))) => {
             holding(held);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use soloist::protocol::{Answer, Holding, Micros, Queued, Request};
-use soloist::store::{EventStream, Notice, Reply, Told};
+use soloist::protocol::{Answer, Holding, Micros, Queued, Released, Request};
+use soloist::store::{EventStream, Notice, Reply, Rotated, Told};
 use soloist::{Event, FencingToken, Key, Loss, Moment, Result, Store, Ticket};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::TryRecvError;
@@ -89,6 +89,13 @@ impl Peer {
             Call::Leave(key, ticket) => Said::Left(store.leave(key, *ticket).await?),
             Call::Renew(renewals) => Said::Renewed(store.renew(renewals).await?),
             Call::Release(key, who) => Said::Released(store.release(key, who).await?),
+            Call::Rotate { held, request } => match store.rotate(*held, request).await? {
+                Rotated::Asked(token, reply) => {
+                    self.seen.note(request.ticket, &reply.answer);
+                    Said::Rotated(Released::Released { token }, Some(reply.answer))
+                }
+                Rotated::NotHeld(holding) => Said::Rotated(Released::NotHeld(holding), None),
+            },
             Call::Publish(publication) => Said::Published(store.publish(publication).await?),
             Call::Forget(key) => Said::Forgot(store.forget(key).await?),
             Call::Touch(key) => {

@@ -88,15 +88,9 @@ fn invariants(machine: &Machine, before: &Before, call: &Call, step: &Step) -> R
                 new.push(waiter.ticket);
             }
         }
-        let asker = match call {
-            Call::Acquire { request, .. } => vec![request.ticket],
-            _ => vec![],
-        };
+        let asker: Vec<_> = call.asks().map(|request| request.ticket).into_iter().collect();
         holds(new.is_empty() || new == asker, "nobody but the asker joins the line, at its end")?;
-        let most = match call {
-            Call::Acquire { request, .. } => request.max_waiting.unwrap_or(u64::MAX),
-            _ => u64::MAX,
-        };
+        let most = call.asks().and_then(|request| request.max_waiting).unwrap_or(u64::MAX);
         holds(
             new.is_empty() || state.queue.len() as u64 <= most.saturating_add(1),
             "no longer line is joined",
@@ -116,16 +110,12 @@ fn invariants(machine: &Machine, before: &Before, call: &Call, step: &Step) -> R
             }
         }
     }
-    if let Said::Acquired(Answer::Granted(grant)) = &step.said
-        && let Call::Acquire { request, .. } = call
-    {
+    if let (Some(Answer::Granted(grant)), Some(request)) = (step.said.answer(), call.asks()) {
         let holder = &machine.table.keys[&request.key].holders[0];
         holds(holder.ticket == request.ticket, "who is granted holds")?;
         holds(holder.holding.token == grant.token, "with that token")?;
     }
-    if let Said::Acquired(Answer::Full { waiting, .. }) = &step.said
-        && let Call::Acquire { request, .. } = call
-    {
+    if let (Some(Answer::Full { waiting, .. }), Some(request)) = (step.said.answer(), call.asks()) {
         let line = machine.table.keys[&request.key].queue.iter();
         holds(
             line.clone().all(|waiter| waiter.ticket != request.ticket),
@@ -160,7 +150,7 @@ fn run(plan: &Plan) -> Result<(), String> {
     let mut case = Case::new(plan, String::new());
     let mut machine = Machine::new(1_000_000_000);
     for (at, (step, _)) in plan.steps.iter().enumerate() {
-        match case.turn(step, machine.now) {
+        match case.turn(step, machine.now, &machine.table) {
             Turn::Pass(us) => machine.now += us,
             Turn::Die(session) => machine.die(session),
             Turn::Call(by, call) => {

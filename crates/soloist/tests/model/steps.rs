@@ -64,6 +64,11 @@ pub enum Step {
         key: usize,
         who: WhoIs,
     },
+    /// By the ticket's own session: another one's lease, or whoever's it is, ends, and this one is asked for.
+    Rotate {
+        held: Option<usize>,
+        ticket: usize,
+    },
     /// By the ticket's own session, as the leader would.
     Publish {
         ticket: usize,
@@ -158,6 +163,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (by(), 0..TICKETS).prop_map(|(by, ticket)| Step::Leave { by, ticket }),
         2 => (by(), proptest::collection::vec(lease, 1..4)).prop_map(|(by, leases)| Step::Renew { by, leases }),
         4 => (by(), key(), who()).prop_map(|(by, key, who)| Step::Release { by, key, who }),
+        6 => (proptest::option::weighted(0.2, 0..TICKETS), 0..TICKETS)
+            .prop_map(|(held, ticket)| Step::Rotate { held, ticket }),
         3 => (0..TICKETS, any::<bool>(), size, keep)
             .prop_map(|(ticket, error, size, keep)| Step::Publish { ticket, error, size, keep }),
         1 => (by(), key()).prop_map(|(by, key)| Step::Forget { by, key }),

@@ -116,7 +116,9 @@ impl Ground for Unwatched {
     async fn ways(&self) -> Vec<(&'static str, u64)> {
         let mut ways = Ground::ways(&self.0).await;
         // Where somebody is to be told, a hand-over goes the long way.
-        ways.push(("hand-over", self.0.took("hand-over").await));
+        for way in ["hand-over", "rotation"] {
+            ways.push((way, self.0.took(way).await));
+        }
         ways
     }
 

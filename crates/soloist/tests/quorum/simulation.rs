@@ -76,7 +76,7 @@ impl Fleet {
         let nodes = seats.iter().map(|seat| Arc::clone(seat) as Arc<dyn Store>).collect();
         let client = Client::builder().holder(format!("client-{id}")).store(quorum(nodes)).unwrap();
         let (recorder, registers) = (self.recorder.clone(), self.registers.clone());
-        let party = Party { id, client, recorder, registers };
+        let party = Party { id, client, recorder, registers, rotates: false };
         let tasks = (0..self.dice.between(1, 4)).map(|_| {
             let (party, gate, dice) = (party.clone(), Arc::clone(seats[0].gate()), self.dice.split());
             let stopped = Arc::clone(&self.stopped);

@@ -21,7 +21,8 @@ const FLIGHTS: &[&str] = &["flight 1", "flight 2", "flight 3"];
 async fn party(id: u32, cluster: &Cluster, recorder: &Recorder) -> Party {
     let recorded = RecordingStore::new(cluster.store(hasty()).await, recorder.clone(), id);
     let client = Client::builder().holder(format!("client-{id}")).store(Arc::new(recorded)).unwrap();
-    Party { id, client, recorder: recorder.clone(), registers: Registers::Memory(Arc::default()) }
+    let registers = Registers::Memory(Arc::default());
+    Party { id, client, recorder: recorder.clone(), registers, rotates: true }
 }
 
 fn grants(history: &History) -> impl Iterator<Item = u64> + '_ {

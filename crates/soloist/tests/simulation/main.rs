@@ -20,7 +20,8 @@ use run::{Setup, run};
 #[test]
 fn replay() {
     let Ok(seed) = std::env::var("SEED") else { return };
-    let ran = run(seed.parse().expect("SEED is a number"), Setup::default());
+    let rotates = std::env::var_os("ROTATES").is_some();
+    let ran = run(seed.parse().expect("SEED is a number"), Setup { rotates, ..Setup::default() });
     print!("{}", ran.history.to_json_lines());
     println!("{}", ran.summary());
     ran.demand_none();
@@ -48,7 +49,20 @@ fn a_day_passes_without_a_violation() {
     }
 }
 
-/// Runs fresh seeds until the time is over: `SEED` is the first, `SECONDS` how long.
+/// The same of those who ask again in the step in which they release.
+#[test]
+fn hours_of_rotations_pass_without_a_violation() {
+    let mut time = Duration::ZERO;
+    let mut seed = 1;
+    while time < Duration::from_secs(6 * 3600) {
+        let ran = run(seed, Setup { rotates: true, ..Setup::default() });
+        ran.demand_none();
+        time += ran.time;
+        seed += 1;
+    }
+}
+
+/// Runs fresh seeds until the time is over, each with and without rotations: `SEED` is the first, `SECONDS` how long.
 #[test]
 #[ignore = "runs for as long as it is told to"]
 fn seeds_for_a_while() {
@@ -67,16 +81,18 @@ fn seeds_for_a_while() {
         if over {
             break;
         }
-        let ran = run(seed, Setup::default());
-        if let Some(violation) = ran.violations.first() {
-            bad += 1;
-            println!("{} violations in {}: {violation}", ran.violations.len(), ran.summary());
+        for rotates in [false, true] {
+            let ran = run(seed, Setup { rotates, ..Setup::default() });
+            if let Some(violation) = ran.violations.first() {
+                bad += 1;
+                println!("{} violations in {}: {violation}", ran.violations.len(), ran.summary());
+            }
+            requests += ran.requests();
+            for (kind, count) in ran.faults {
+                *faults.entry(kind).or_insert(0) += count;
+            }
+            time += ran.time;
         }
-        requests += ran.requests();
-        for (kind, count) in ran.faults {
-            *faults.entry(kind).or_insert(0) += count;
-        }
-        time += ran.time;
         seed += 1;
     }
     println!("faults {faults:?}");

@@ -9,7 +9,7 @@ const SEEDS: std::ops::Range<u64> = 280..480;
 
 /// Runs seeds until the fault has shown in one of these ways.
 fn is_found(planted: Planted, by: &[Invariant]) {
-    let setup = Setup { planted: Some(planted) };
+    let setup = Setup { planted: Some(planted), ..Setup::default() };
     let shown = SEEDS.into_iter().find_map(|seed| {
         let violations = run(seed, setup.clone()).violations;
         violations.into_iter().find(|violation| by.contains(&violation.invariant)).map(|found| (seed, found))

@@ -23,11 +23,14 @@ const FLIGHTS: &[&str] = &["flight:a", "flight:b"];
 pub struct Setup {
     /// A fault that the store has.
     pub planted: Option<Planted>,
+    /// Whether its fleet rotates, too.
+    pub rotates: bool,
 }
 
 /// What came of it.
 pub struct Run {
     pub seed: u64,
+    pub rotates: bool,
     pub history: History,
     pub violations: Vec<Violation>,
     pub faults: BTreeMap<&'static str, u64>,
@@ -42,14 +45,17 @@ impl Run {
 
     pub fn summary(&self) -> String {
         let (seed, time) = (self.seed, self.time.as_secs());
-        format!("seed {seed}: {time} s, {} requests, {:?}", self.requests(), self.faults)
+        let rotates = if self.rotates { ", rotating" } else { "" };
+        format!("seed {seed}{rotates}: {time} s, {} requests, {:?}", self.requests(), self.faults)
     }
 
     /// Fails with the first violation, if there is one.
     pub fn demand_none(&self) {
         let Some(first) = self.violations.first() else { return };
         let (all, seed) = (self.violations.len(), self.seed);
-        let replay = format!("SEED={seed} cargo test -p soloist --test simulation replay -- --nocapture");
+        let rotates = if self.rotates { "ROTATES=1 " } else { "" };
+        let replay =
+            format!("{rotates}SEED={seed} cargo test -p soloist --test simulation replay -- --nocapture");
         panic!("{all} violations, the first of them:\n{first}\n{}\nreplay: {replay}", self.summary());
     }
 }
@@ -68,7 +74,7 @@ pub fn run(seed: u64, setup: Setup) -> Run {
         let history = fleet.recorder.history();
         let violations = Checker::default().check(&history);
         let (faults, time) = (fleet.world.faults(), Moment::now().since(began));
-        Run { seed, history, violations, faults, time }
+        Run { seed, rotates: setup.rotates, history, violations, faults, time }
     })
 }
 
@@ -90,6 +96,7 @@ struct Fleet {
     unbroken: BTreeSet<&'static str>,
     /// Whether this run loses data; if not, its clock steps. With both, tokens are not promised to grow.
     loses_data: bool,
+    rotates: bool,
 }
 
 impl Fleet {
@@ -100,11 +107,21 @@ impl Fleet {
         if let Some(planted) = setup.planted {
             world.plant(planted);
         }
-        let loses_data = dice.chance(50);
+        let (loses_data, rotates) = (dice.chance(50), setup.rotates);
         let (recorder, registers) = (Recorder::new(0), Registers::Memory(Arc::default()));
         let (processes, stopped, unbroken) = (Vec::new(), Arc::default(), BTreeSet::new());
-        let mut fleet =
-            Fleet { time, dice, world, recorder, registers, processes, stopped, unbroken, loses_data };
+        let mut fleet = Fleet {
+            time,
+            dice,
+            world,
+            recorder,
+            registers,
+            processes,
+            stopped,
+            unbroken,
+            loses_data,
+            rotates,
+        };
         for id in 1..=fleet.dice.between(2, 4) {
             let process = fleet.start(id as u32);
             fleet.processes.push(process);
@@ -117,7 +134,7 @@ impl Fleet {
         let recorded = RecordingStore::new(Arc::clone(&store) as _, self.recorder.clone(), id);
         let client = Client::builder().holder(format!("client-{id}")).store(Arc::new(recorded)).unwrap();
         let (recorder, registers) = (self.recorder.clone(), self.registers.clone());
-        let party = Party { id, client, recorder, registers };
+        let party = Party { id, client, recorder, registers, rotates: self.rotates };
         let tasks = (0..self.dice.between(1, 4)).map(|_| {
             let (party, gate, dice) = (party.clone(), Arc::clone(store.gate()), self.dice.split());
             let stopped = Arc::clone(&self.stopped);

@@ -59,6 +59,8 @@ pub struct Party {
     pub client: Client,
     pub recorder: Recorder,
     pub registers: Registers,
+    /// Whether it now and then asks for a key again in the step in which it releases it.
+    pub rotates: bool,
 }
 
 /// Polls a future so often and drops it then; `None` polls it to its end.
@@ -158,6 +160,7 @@ impl Party {
             return;
         }
         match dice.below(10) {
+            0..5 if self.rotates && dice.chance(50) => Box::pin(self.rotated(dice, op, lease, ttl)).await,
             0..5 => {
                 self.ends(op, &lease, End::LetGo);
                 let dropped = dice.chance(10).then(|| dice.between(0, 4));
@@ -180,6 +183,34 @@ impl Party {
             }
             _ => self.detached(dice, op, lease, ttl).await,
         }
+    }
+
+    async fn rotated(&self, dice: &mut Dice, op: Op, lease: Lease, ttl: Duration) {
+        self.ends(op, &lease, End::LetGo);
+        let wait = dice.chance(60).then(|| MS(dice.between(100, 15_000)));
+        let dropped = dice.chance(15).then(|| dice.between(0, 12));
+        let (again, key) = (self.recorder.op(), lease.key().to_string());
+        let in_us = wait.map(|wait| wait.as_micros() as u64);
+        let (want, mode) = (Want::Lock, Mode::Line);
+        self.record(What::Asked { op: again, key: key.clone(), want, mode, wait: in_us });
+        let lock = self.client.lock(&key).ttl(ttl);
+        let lock = wait.into_iter().fold(lock, |lock, wait| lock.wait(wait));
+        let rotated = polled(dropped, RecordingStore::of(again, lock.rotate(lease))).await;
+        let why = match rotated {
+            Some(Ok(lease)) => {
+                self.answered(op, &Ok(()));
+                return self.held(dice, again, lease, ttl).await;
+            }
+            Some(Err(Error::TimedOut { .. })) => Gave::TimedOut,
+            Some(lost @ Err(Error::Lost { .. } | Error::Unknown { .. })) => {
+                // Then nothing was asked for.
+                self.answered(op, &lost);
+                Gave::Dropped
+            }
+            Some(Err(_)) => Gave::Failed,
+            None => Gave::Dropped,
+        };
+        self.record(What::GaveUp { op: again, why });
     }
 
     async fn detached(&self, dice: &mut Dice, op: Op, lease: Lease, ttl: Duration) {

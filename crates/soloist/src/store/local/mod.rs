@@ -45,14 +45,14 @@ use self::transaction::{Core, Touches};
 use self::watch::Watches;
 use super::hub::Hub;
 use super::memory::StoreClock;
-use super::{EventStream, Notice, Reply, Results, Store, waiting};
+use super::{EventStream, Notice, Reply, Results, Rotated, Store, rotate_in_two_steps, waiting};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::name::{Key, Session, Ticket};
 use crate::protocol::{
-    Answer, Body, KeyInfo, Left, Outcome, Publication, Published, Released, Renewal, Renewed, Request, Step,
-    Table, Ttl, Who,
+    Answer, Body, KeyInfo, Left, Micros, Outcome, Publication, Published, Released, Renewal, Renewed,
+    Request, Step, Table, Ttl, Want, Who,
 };
 
 /// How often the file of a result may be missing before it counts as lost, not as just replaced.
@@ -104,6 +104,9 @@ struct Open {
     /// Dropped, it ends all streams of events.
     events: broadcast::Sender<()>,
 }
+
+/// The answer to a request, and whose end its waiter has to watch.
+type Asked = (Result<Answer>, Option<Session>);
 
 impl LocalStore {
     /// Opens the store in this folder, or in the default one: `$XDG_STATE_HOME/soloist`, else
@@ -168,19 +171,40 @@ impl LocalStore {
     /// Asks once; a result that stands aside is still there.
     async fn ask(&self, request: &Request) -> Result<Reply> {
         let sent = Moment::now();
-        let (asked, session, hub) = (request.clone(), self.core.session, Arc::clone(&self.core.hub));
+        let (asked, session, listening) = (request.clone(), self.core.session, self.listening_to(request));
         let verb = move |table: &mut Table, step: &mut Step<'_>| {
             let answer = table.acquire(&asked, session, step);
-            let watch = match (&answer, table.keys.get(&asked.key)) {
-                (Answer::Queued(_), Some(state)) => line::to_watch(state, asked.ticket, step.alive),
-                _ => None,
-            };
-            // Under the lock: nobody can be told of a place in line before its ticket is listened for.
-            let closed =
-                matches!(answer, Answer::Queued(_)) && hub.listen(asked.ticket, &asked.key).is_none();
-            (if closed { Err(Error::Closed) } else { Ok(answer) }, watch)
+            listening(answer, table, step)
         };
-        let ((answer, watch), now) = self.core.on_key(&request.key, verb).await?;
+        let (asked, now) = self.core.on_key(&request.key, verb).await?;
+        self.asked(request, asked, (sent, now))
+    }
+
+    /// What belongs to the step that answers a request: whoever stands in line is listened for. Under the lock: nobody can
+    /// be told of a place in line before its ticket is.
+    fn listening_to(
+        &self,
+        request: &Request,
+    ) -> impl FnOnce(Answer, &Table, &Step<'_>) -> Asked + Send + use<> {
+        let (key, ticket, hub) = (request.key.clone(), request.ticket, Arc::clone(&self.core.hub));
+        move |answer, table, step| {
+            if !matches!(answer, Answer::Queued(_)) {
+                return (Ok(answer), None);
+            }
+            let state = table.keys.get(&key);
+            let watch = state.and_then(|state| line::to_watch(state, ticket, step.alive));
+            let closed = hub.listen(ticket, &key).is_none();
+            (if closed { Err(Error::Closed) } else { Ok(answer) }, watch)
+        }
+    }
+
+    /// What follows from the answer, to what was asked at these moments of both clocks.
+    fn asked(
+        &self,
+        request: &Request,
+        (answer, watch): Asked,
+        (sent, now): (Moment, Micros),
+    ) -> Result<Reply> {
         let answer = answer?;
         if matches!(answer, Answer::Queued(_)) {
             self.watch(request.ticket, watch);
@@ -298,6 +322,23 @@ impl Store for LocalStore {
     async fn release(&self, key: &Key, who: &Who) -> Result<Released> {
         let (name, who, by) = (key.clone(), who.clone(), self.core.session);
         Ok(self.core.on_key(key, move |table, step| table.release(&name, &who, by, step)).await?.0)
+    }
+
+    async fn rotate(&self, held: Ticket, request: &Request) -> Result<Rotated> {
+        if request.want == Want::Flight {
+            return rotate_in_two_steps(self, held, request).await; // its result may stand aside
+        }
+        let sent = Moment::now();
+        let (asked, session) = (request.clone(), self.core.session);
+        let listening = self.listening_to(request);
+        let verb = move |table: &mut Table, step: &mut Step<'_>| {
+            let (token, answer) = table.rotate(held, &asked, session, step)?;
+            Ok((token, listening(answer, table, step)))
+        };
+        match self.core.on_key(&request.key, verb).await? {
+            (Ok((token, asked)), now) => Ok(Rotated::Asked(token, self.asked(request, asked, (sent, now))?)),
+            (Err(holding), _) => Ok(Rotated::NotHeld(holding)),
+        }
     }
 
     async fn publish(&self, publication: &Publication) -> Result<Published> {

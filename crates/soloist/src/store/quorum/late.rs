@@ -15,7 +15,7 @@ use crate::name::{Key, Ticket};
 use crate::protocol::{
     KeyInfo, Left, Outcome, Publication, Published, Released, Renewal, Renewed, Request, Who,
 };
-use crate::store::{EventStream, Notice, Reply, Store};
+use crate::store::{EventStream, Notice, Reply, Rotated, Store};
 
 /// How long between two tries to open it: at first, and, doubled each time, at last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -134,6 +134,9 @@ impl Store for LateStore {
     }
     async fn release(&self, key: &Key, who: &Who) -> Result<Released> {
         self.store()?.release(key, who).await
+    }
+    async fn rotate(&self, held: Ticket, request: &Request) -> Result<Rotated> {
+        self.store()?.rotate(held, request).await
     }
     async fn publish(&self, publication: &Publication) -> Result<Published> {
         self.store()?.publish(publication).await

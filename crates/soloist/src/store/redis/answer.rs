@@ -158,6 +158,14 @@ pub(super) fn released(value: Value) -> Option<Released> {
     })
 }
 
+/// What came of a rotation, if all of it was done: the token of the lease that ended, the server's clock, and the place in
+/// line.
+pub(super) fn rotated(value: &Value) -> Option<(FencingToken, Micros, Queued)> {
+    let Value::BulkString(bytes) = value else { return None };
+    let (token, (now, place, holding)) = pack::rotated(bytes)?;
+    Some((token, now, Queued { place, holding, ahead: None }))
+}
+
 pub(super) fn published(value: Value) -> Option<Published> {
     let mut parts = Parts::of(value)?;
     Some(match parts.number()? {

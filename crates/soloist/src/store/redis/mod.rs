@@ -26,6 +26,7 @@ mod pipeline;
 mod plain;
 mod replicas;
 mod reply;
+mod rotate;
 mod scripts;
 mod seat;
 pub(crate) mod sentinel;
@@ -52,7 +53,7 @@ use self::scripts::Scripts;
 use self::server_clock::ServerClock;
 use self::way::{Ears, Way};
 use super::hub::{Hub, LastPlace};
-use super::{EventStream, Notice, Reply, Results, Store, waiting};
+use super::{EventStream, Notice, Reply, Results, Rotated, Store, waiting};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::name::{Key, Session, Ticket};
@@ -271,6 +272,10 @@ impl Store for RedisStore {
             }
             (released, _) => Ok(released),
         }
+    }
+
+    async fn rotate(&self, held: Ticket, request: &Request) -> Result<Rotated> {
+        self.rotate_at_once(held, request).await
     }
 
     async fn publish(&self, publication: &Publication) -> Result<Published> {

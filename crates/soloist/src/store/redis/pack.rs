@@ -178,6 +178,12 @@ pub(super) fn rest(request: &Request) -> Vec<u8> {
     out
 }
 
+/// A request as it stands in line.
+pub(super) fn waiter(request: &Request, session: Session) -> Vec<u8> {
+    let ttl = ttl_number(request.ttl).to_be_bytes();
+    [&ttl[1..], &whose(request.ticket, session), &rest(request)].concat()
+}
+
 /// Whose lease a release is about, and who asks; and which lease is meant. `again`: it may have been carried out
 /// before, and only a ticket names one lease.
 pub(super) fn meant(who: &Who, session: Session, again: bool) -> ([u8; 24], Cow<'static, [u8]>) {
@@ -295,6 +301,14 @@ pub(super) fn queued(answer: &[u8]) -> Option<(Micros, u64, Holding)> {
     let (b'Q', now) = (answer.byte()?, answer.micros()?) else { return None };
     let place = u32::from_be_bytes(answer.take(4)?.try_into().ok()?);
     Some((now, place.into(), holding(answer.0)?))
+}
+
+/// The answer that a lease has ended and its holder stands in line again: the token of that lease, and the answer to the
+/// request.
+pub(super) fn rotated(answer: &[u8]) -> Option<(FencingToken, (Micros, u64, Holding))> {
+    let mut answer = Reader(answer);
+    let (b'R', token) = (answer.byte()?, answer.token()?) else { return None };
+    Some((token, queued(answer.0)?))
 }
 
 /// The head of a stored result, and where its body begins.

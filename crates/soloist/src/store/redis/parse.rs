@@ -51,12 +51,6 @@ fn number(number: u64) -> Vec<u8> {
     number.to_be_bytes()[1..].to_vec()
 }
 
-/// A request as it stands in line.
-fn waiter(request: &Request, session: Session) -> Vec<u8> {
-    let ttl = number(pack::ttl_number(request.ttl));
-    [&ttl[..], &pack::whose(request.ticket, session), &pack::rest(request)].concat()
-}
-
 /// A request once it holds the key.
 fn lease(request: &Request, session: Session, deadline: u64) -> Vec<u8> {
     let (whose, rest) = (pack::whose(request.ticket, session), pack::rest(request));
@@ -91,9 +85,10 @@ pub(crate) fn stored(bytes: &[u8]) {
         );
     }
     pack::queued(bytes);
+    pack::rotated(bytes);
     // What is written is read back.
     if let Some((request, session)) = bytes.first().and_then(|number| asked(*number)) {
-        let info = pack::waiter_info(&waiter(&request, session));
+        let info = pack::waiter_info(&pack::waiter(&request, session));
         assert!(
             info.is_some_and(
                 |i| (&i.holder, &i.note, i.want) == (&request.holder, &request.note, request.want)
@@ -111,7 +106,7 @@ pub(crate) fn stored_seeds() -> Vec<Vec<u8>> {
     let all = |(request, session): (Request, Session)| {
         let lease = |deadline| lease(&request, session, deadline);
         let plain = pack::plain_lease(&request, session, 7, (8, 9));
-        [lease(9), lease(pack::NEVER), plain, waiter(&request, session)]
+        [lease(9), lease(pack::NEVER), plain, pack::waiter(&request, session)]
     };
     let mut seeds: Vec<Vec<u8>> = [0, 1, 6].into_iter().filter_map(asked).flat_map(all).collect();
     seeds.push(result());
@@ -238,7 +233,8 @@ pub(crate) fn answer_seeds() -> Vec<Vec<u8>> {
     let Some((request, session)) = asked(1) else { return Vec::new() };
     let held = text(&lease(&request, session, 9));
     let queued = [b"Q", &self::number(8)[..], &[0, 0, 0, 1], &lease(&request, session, 9)].concat();
-    let look = list(&[held.clone(), list(&[text(&waiter(&request, session))]), text(&result()), number(60)]);
+    let look =
+        list(&[held.clone(), list(&[text(&pack::waiter(&request, session))]), text(&result()), number(60)]);
     let answers = [
         list(&[number(1), number(8), number(7), number(9), number(2)]),
         number(8),

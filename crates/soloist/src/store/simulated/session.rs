@@ -20,7 +20,7 @@ use crate::protocol::{
     Request, Step, Table, Wake, Who,
 };
 use crate::store::hub::Hub;
-use crate::store::{EventStream, Notice, Reply, Store, Told, waiting};
+use crate::store::{EventStream, Notice, Reply, Rotated, Store, Told, waiting};
 
 /// How long to wait for a reply, and for how long to ask again.
 const RESPONSE: Duration = Duration::from_millis(1000);
@@ -201,6 +201,19 @@ impl SimulatedStore {
         }
     }
 
+    /// Takes in the answer to a request, with what is planted in it.
+    fn asked(&self, request: &Request, mut reply: Reply) -> Reply {
+        match (self.planted(), &mut reply.answer) {
+            (Some(Planted::DeadlineFromReply), _) => reply.read.client = Moment::now(),
+            (Some(Planted::NoDeadline), Answer::Granted(grant)) => grant.ttl = request.ttl,
+            _ => {}
+        }
+        if !matches!(reply.answer, Answer::Queued(_)) {
+            self.hub.forget(request.ticket);
+        }
+        reply
+    }
+
     fn refused(&self, why: &str) -> Error {
         Error::Refused { store: self.name().into(), why: why.into(), hint: "none" }
     }
@@ -225,16 +238,8 @@ impl Store for SimulatedStore {
         let (planted, session) = (self.planted(), self.session);
         let asked = Planted::request(planted, request, session);
         let verb = move |table: &mut Table, step: &mut Step<'_>| table.acquire(&asked, session, step);
-        let Answered { mut value, mut sent, now, .. } = self.ask("acquire", verb).await?;
-        match (planted, &mut value) {
-            (Some(Planted::DeadlineFromReply), _) => sent = Moment::now(),
-            (Some(Planted::NoDeadline), Answer::Granted(grant)) => grant.ttl = request.ttl,
-            _ => {}
-        }
-        if !matches!(value, Answer::Queued(_)) {
-            self.hub.forget(request.ticket);
-        }
-        Ok(Reply::new(value, sent, now))
+        let Answered { value, sent, now, .. } = self.ask("acquire", verb).await?;
+        Ok(self.asked(request, Reply::new(value, sent, now)))
     }
 
     async fn wait(&self, request: &Request, standing: Reply) -> Result<Reply> {
@@ -277,6 +282,27 @@ impl Store for SimulatedStore {
             return Err(Error::Unknown { verb: "release", key: key.clone(), why: "no answer".into() });
         }
         Ok(value)
+    }
+
+    async fn rotate(&self, held: Ticket, request: &Request) -> Result<Rotated> {
+        self.hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
+        let (planted, session) = (self.planted(), self.session);
+        let asked = Planted::request(planted, request, session);
+        let held = Planted::ticket(planted, held, session);
+        let verb = move |table: &mut Table, step: &mut Step<'_>| table.rotate(held, &asked, session, step);
+        let Answered { value, sent, now, unsure } = self.ask("rotate", verb).await?;
+        Ok(match value {
+            Ok((token, answer)) => Rotated::Asked(token, self.asked(request, Reply::new(answer, sent, now))),
+            // As of a release; and the request may stand in line.
+            Err(_) if unsure => {
+                let (key, why) = (request.key.clone(), "no answer".into());
+                return Err(Error::Unknown { verb: "release", key, why });
+            }
+            Err(holding) => {
+                self.hub.forget(request.ticket);
+                Rotated::NotHeld(holding)
+            }
+        })
     }
 
     async fn publish(&self, publication: &Publication) -> Result<Published> {

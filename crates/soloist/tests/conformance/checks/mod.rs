@@ -7,6 +7,7 @@ pub mod flight;
 pub mod line;
 pub mod lock;
 pub mod look;
+pub mod rotate;
 pub mod session;
 pub mod takeover;
 pub mod text;

@@ -30,7 +30,7 @@ use crate::protocol::{
     Answer, Body, Grant, Holding, KeyInfo, Left, Mode, Outcome, OutcomeKind, Publication, Published, Queued,
     Released, Renewal, Renewed, Request, Ttl, Who,
 };
-use crate::store::{EventStream, Notice, Reply, Results, Store};
+use crate::store::{EventStream, Notice, Reply, Results, Rotated, Store, rotate_in_two_steps};
 
 pub use self::old::Old;
 
@@ -205,6 +205,10 @@ impl Store for BridgeStore {
             self.drop_mark(key, token.to_string()).await?;
         }
         Ok(released)
+    }
+
+    async fn rotate(&self, held: Ticket, request: &Request) -> Result<Rotated> {
+        rotate_in_two_steps(self, held, request).await
     }
 
     async fn publish(&self, publication: &Publication) -> Result<Published> {

@@ -1,8 +1,11 @@
 -- Ends a lease and hands the key over. A holder is told when its lease is ended by anybody else.
 -- KEYS  fence, lease, queue
 -- ARGV  1 ticket and session: whose lease is meant, and who asks; 2 'T' that of the ticket; 'H' and a name: that of
---       this holder; 'A' whoever's it is; '' none, since this may have been carried out before
--- answer the token of the lease that ended (in 7 bytes, or a number), or the lease of another, or ''
+--       this holder; 'A' whoever's it is; '' none, since this may have been carried out before; and where the same session
+--       asks for the key again, 3 as whom it joins the line, and 4 the longest line to join
+-- answer the token of the lease that ended (in 7 bytes, or a number), or the lease of another, or '';
+--        'R', that token, and the answer of acquire.lua to whoever stands in line: released, and asked for again. After any
+--        other answer it has not been asked for
 local both = redis.call('MGET', lease, WATCHED)
 -- What is no lease at all is said to be none by MGET, and wrong by GET.
 held, watched = both[1] or redis.call('GET', lease), both[2] ~= false
@@ -47,8 +50,17 @@ if held and ARGV[2] == 'T' and string.sub(held, 8, 31) == ARGV[1] then
       end
       if heard > 0 then
         --- took hand-over
+        -- Before the next one leaves it, so that the line is there all the time and keeps its life.
+        local at = ARGV[4] and redis.call('RPUSH', queue, ARGV[3]) - 1
         redis.call('LPOP', queue)
         redis.call('SET', lease, record, 'PX', life)
+        if at then
+          if at <= tonumber(ARGV[4]) then
+            --- took rotation
+            return struct.pack('>c1c7c1I7I4', 'R', string.sub(held, 32, 38), 'Q', now, at) .. record
+          end
+          redis.call('LREM', queue, -1, ARGV[3])
+        end
         return string.sub(held, 32, 38)
       end
     end
