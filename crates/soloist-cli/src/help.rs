@@ -129,20 +129,20 @@ Examples:
   soloist top --json | jq -r '.keys[]? | select(.grants_per_s > 100) | .key'";
 
 pub(crate) const LIVE_KEYS: &str = "\
-  up, down, k, j     select a row
-  PgUp, PgDn         a screen further
-  Home, End          the first row, the last row
-  Enter              who holds the selected key, and who waits for it
-  Esc                back; from the list: the end
-  s                  sort: busiest, key, longest held, most waiting
-  p, space           pause: the store is asked for no list meanwhile
-  ctrl-L             draw anew
-  ctrl-Z             stop, until fg
-  q, ctrl-C          the end
+up, down, k, j   select a row
+PgUp, PgDn       a screen further
+Home, End        the first row, the last row
+Enter            who holds the selected key, and who waits for it
+Esc              back; from the list: the end
+s                sort: busiest, key, longest held, most waiting
+p, space         pause: the store is asked for no list meanwhile
+ctrl-L           draw anew
+ctrl-Z           stop, until fg
+q, ctrl-C        the end
 
-  GRANTS/S           a second, over the last 10 seconds
-  LOST               expired, taken over or broken in the last minute
-  >=                 at least: some events could not be heard";
+GRANTS/S         a second, over the last 10 seconds
+LOST             expired, taken over or broken in the last minute
+>=               at least: some events could not be heard";
 
 pub(crate) const FORGET: &str = "\
 A run that is under way is not shared either: whoever waits for it has the command run anew.

@@ -7,10 +7,11 @@ use rustix::process::Signal;
 
 use super::face::{Face, Wish};
 use super::keys::{Keys, Pressed};
+use super::news::{Latest, News};
 use super::picture::Picture;
 use super::screen::Screen;
 use super::source::{Came, Source};
-use super::state::{News, State};
+use super::state::State;
 use super::view::{self, Trouble, View};
 use crate::args::TopArgs;
 use crate::failure::{Failure, Outcome};
@@ -34,7 +35,7 @@ struct Live<'a> {
     face: Face,
     picture: Picture,
     /// The latest events; they stand still while it is paused.
-    news: Vec<News>,
+    news: Latest,
     /// When the list was there, by the clock of this machine, and by one that is never set.
     listed: (u64, Instant),
     /// What came in place of a list.
@@ -70,7 +71,7 @@ pub(crate) async fn live(
         state,
         face: Face::new(args.sort),
         picture: Picture::default(),
-        news: Vec::new(),
+        news: Latest::default(),
         listed: (utc_now(), Instant::now()),
         failed: None,
         lists: 0,
@@ -168,9 +169,9 @@ impl Live<'_> {
     }
 
     fn draw(&mut self, screen: &mut Screen) -> Outcome<()> {
-        talk::kept().into_iter().for_each(|said| self.state.news(News::Said(said)));
+        talk::kept().into_iter().for_each(|said| self.state.latest.push(News::Said(said)));
         if !self.face.paused {
-            self.news = self.state.latest().iter().cloned().collect();
+            self.news = self.state.latest.clone();
         }
         let view = View {
             store: self.store,

@@ -1,6 +1,6 @@
 //! `soloist top`: which keys are busy, who waits, and what gets lost, as it happens.
 //!
-//! From the inside out: `window` counts, `state` knows, `picture` is what there is to be seen and `face` what was chosen of
+//! From the inside out: `window` counts, `state` knows, `news` is what happened last, `picture` is what there is to be seen and `face` what was chosen of
 //! it; all of these are plain values. `view` draws with `columns`, `keys` hears what is typed, `screen` has the terminal,
 //! `source` asks the store. `live` brings them together, and `lines` those that `--json` needs.
 
@@ -9,6 +9,7 @@ mod face;
 mod keys;
 mod lines;
 mod live;
+mod news;
 mod picture;
 mod screen;
 mod source;

@@ -1,10 +1,11 @@
 //! What `soloist top` knows: what it was told and what it was answered, and the picture that both make.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use soloist::{Event, EventKind, Glob, Key, KeyInfo, Told};
 
+use super::news::{Latest, News};
 use super::picture::{Picture, Row, Totals};
 use super::window::Window;
 
@@ -12,21 +13,6 @@ use super::window::Window;
 const GRANTS: Duration = Duration::from_secs(10);
 /// Losses are rare, and to be seen by whoever looks away for a moment.
 const LOSSES: Duration = Duration::from_secs(60);
-/// So many of the latest events are kept, more than any screen shows.
-const LATEST: usize = 200;
-
-/// One of the latest things that happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum News {
-    Event(Event),
-    Missed,
-    ClockStepped {
-        by_ms: i64,
-    },
-    /// What the library has to say, on a plain line.
-    Said(String),
-}
-
 /// All that is known of the keys that match the pattern.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -34,7 +20,7 @@ pub(crate) struct State {
     grants: Window,
     losses: Window,
     totals: Totals,
-    latest: VecDeque<News>,
+    pub(crate) latest: Latest,
 }
 
 impl State {
@@ -45,7 +31,7 @@ impl State {
             grants: Window::new(GRANTS, now),
             losses: Window::new(LOSSES, now),
             totals: Totals::default(),
-            latest: VecDeque::new(),
+            latest: Latest::default(),
         }
     }
 
@@ -54,34 +40,18 @@ impl State {
             Told::Event(event) if !self.glob.matches(event.key.as_str()) => {}
             Told::Event(event) => {
                 self.count(&event, now);
-                self.news(News::Event(event));
+                self.latest.push(News::Event(event));
             }
             // Nothing is missed by it: it is told, too, what becomes of the leases.
-            Told::ClockStepped { by_ms } => self.news(News::ClockStepped { by_ms }),
+            Told::ClockStepped { by_ms } => self.latest.push(News::ClockStepped { by_ms }),
             // What this version does not know yet may be a gap.
             _ => {
                 self.grants.gap(now);
                 self.losses.gap(now);
                 self.totals.gaps += 1;
-                self.news(News::Missed);
+                self.latest.push(News::Missed);
             }
         }
-    }
-
-    pub(crate) fn news(&mut self, news: News) {
-        // A gap that lasts is one line, not all of them.
-        if news == News::Missed && self.latest.back() == Some(&News::Missed) {
-            return;
-        }
-        if self.latest.len() == LATEST {
-            self.latest.pop_front();
-        }
-        self.latest.push_back(news);
-    }
-
-    /// What happened last, oldest first.
-    pub(crate) fn latest(&self) -> &VecDeque<News> {
-        &self.latest
     }
 
     fn count(&mut self, event: &Event, now: Instant) {
@@ -200,7 +170,7 @@ pub(crate) mod tests {
         state.tell(Told::Missed, began);
         let totals = state.picture(Vec::new(), began + Duration::from_secs(1)).totals;
         assert!(totals.at_least && totals.gaps == 2);
-        assert_eq!(state.latest().len(), 1);
+        assert_eq!(state.latest.len(), 1);
         assert!(state.picture(Vec::new(), began + Duration::from_secs(59)).totals.at_least);
         // All that is counted lately is whole again, but not what is counted since the beginning.
         let later = began + Duration::from_secs(66);
@@ -217,17 +187,6 @@ pub(crate) mod tests {
         state.tell(event("article:1", EventKind::Expired), began);
         state.tell(event("report:1", EventKind::Expired), began);
         let picture = state.picture(Vec::new(), began);
-        assert_eq!((picture.rows.len(), picture.totals.expired, state.latest().len()), (1, 1, 1));
-    }
-
-    #[test]
-    fn the_latest_events_are_bounded() {
-        let began = Instant::now();
-        let mut state = State::new("*", began);
-        for number in 0..LATEST + 5 {
-            state.tell(event(&format!("k{number}"), EventKind::Locked), began);
-        }
-        assert_eq!(state.latest().len(), LATEST);
-        assert!(matches!(state.latest().front(), Some(News::Event(event)) if event.key.as_str() == "k5"));
+        assert_eq!((picture.rows.len(), picture.totals.expired, state.latest.len()), (1, 1, 1));
     }
 }

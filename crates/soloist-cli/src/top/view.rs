@@ -9,8 +9,8 @@ use ratatui::text::Line;
 
 use super::columns::{self, least, rate};
 use super::face::{Face, Page};
+use super::news::Latest;
 use super::picture::Picture;
-use super::state::News;
 use super::text::{cut, width};
 use crate::out::plain;
 use crate::units::{human, utc};
@@ -37,8 +37,7 @@ pub(crate) struct View<'a> {
     /// When the list was there, in microseconds since 1970, by the clock of this machine.
     pub(crate) at: u64,
     pub(crate) picture: &'a Picture,
-    /// Oldest first.
-    pub(crate) news: &'a [News],
+    pub(crate) news: &'a Latest,
     pub(crate) trouble: Option<Trouble>,
 }
 
@@ -102,8 +101,8 @@ fn list(frame: &mut Frame<'_>, mut room: Room, face: &mut Face, view: &View<'_>)
     let height = news_height(frame.area().height, view.news.len());
     if height > 0 {
         let pane = room.bottom(height);
-        let latest = &view.news[view.news.len().saturating_sub(usize::from(height) - 1)..];
-        let lines = latest.iter().map(news);
+        let latest = view.news.pane(usize::from(height) - 1).into_iter();
+        let lines = latest.map(|news| (news.text(), if news.is_bad() { yellow() } else { Style::new() }));
         write(frame, pane, [("EVENTS".into(), bold())].into_iter().chain(lines));
     }
     let rows = &view.picture.rows;
@@ -134,20 +133,6 @@ fn list(frame: &mut Frame<'_>, mut room: Room, face: &mut Face, view: &View<'_>)
 fn news_height(screen: u16, news: usize) -> u16 {
     let lines = news.min(MOST_NEWS).min(usize::from(screen) / 4);
     if screen < ROOM_FOR_NEWS || lines == 0 { 0 } else { lines as u16 + 1 }
-}
-
-fn news(news: &News) -> (String, Style) {
-    match news {
-        News::Event(event) => {
-            let lost = matches!(event.kind.word(), "expired" | "taken_over" | "broken");
-            (look::event_text(event), if lost { yellow() } else { Style::new() })
-        }
-        News::Missed => ("missed: some events could not be heard".into(), yellow()),
-        News::ClockStepped { by_ms } => {
-            (format!("clock_stepped: the server's clock was set by {by_ms} ms"), yellow())
-        }
-        News::Said(said) => (plain(said), yellow()),
-    }
 }
 
 fn head(face: &Face, view: &View<'_>, room: u16) -> String {
@@ -240,7 +225,7 @@ mod tests {
     use crate::args::Sort;
 
     /// A fleet: many keys, some with lines, some lost.
-    fn fleet(keys: usize) -> (Picture, Vec<News>) {
+    fn fleet(keys: usize) -> (Picture, Latest) {
         let now = Instant::now();
         let mut state = State::new("*", now);
         let listed = (0..keys).map(|at| held(&format!("key-{at:03}"), "host:1", 5, at as u64 % 3)).collect();
@@ -249,7 +234,7 @@ mod tests {
         }
         state.tell(event("lost\u{1b}[2J", EventKind::Expired), now);
         let picture = state.picture(listed, now + Duration::from_secs(3));
-        (picture, state.latest().iter().cloned().collect())
+        (picture, state.latest)
     }
 
     /// The screen, a line each.
@@ -261,7 +246,7 @@ mod tests {
         (0..size.1).map(|y| line(y).trim_end().to_owned()).collect()
     }
 
-    fn view<'a>(picture: &'a Picture, news: &'a [News]) -> View<'a> {
+    fn view<'a>(picture: &'a Picture, news: &'a Latest) -> View<'a> {
         let interval = Duration::from_secs(1);
         View { store: "redis://cache:6379", interval, at: 1_000_000_000, picture, news, trouble: None }
     }
@@ -377,8 +362,7 @@ mod tests {
         let mut state = State::new("*", now);
         state.tell(Told::Missed, now);
         let picture = state.picture(Vec::new(), now);
-        let news: Vec<News> = state.latest().iter().cloned().collect();
-        let shown = screen((120, 24), &mut Face::new(Sort::Key), &view(&picture, &news)).join("\n");
+        let shown = screen((120, 24), &mut Face::new(Sort::Key), &view(&picture, &state.latest)).join("\n");
         for said in ["no key is held", ">=0 grants/s  >=0 expired", "some events could not be heard"] {
             assert!(shown.contains(said), "{said} in {shown}");
         }
