@@ -1,9 +1,10 @@
 //! `soloist top`: which keys are busy, who waits, and what gets lost, as it happens.
 //!
 //! From the inside out: `window` counts, `state` knows, `news` is what happened last, `picture` is what there is to be seen and `face` what was chosen of
-//! it; all of these are plain values. `view` draws with `columns`, `keys` hears what is typed, `screen` has the terminal,
+//! it; all of these are plain values. `view` draws with `bars` and `columns`, `keys` hears what is typed, `screen` has the terminal,
 //! `source` asks the store. `live` brings them together, and `lines` those that `--json` needs.
 
+mod bars;
 mod columns;
 mod face;
 mod keys;

@@ -174,3 +174,84 @@ async fn listen(client: Client, mut events: EventStream, to: Sender<Told>) {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// Until a list is there.
+    async fn list(source: &mut Source) -> Vec<KeyInfo> {
+        loop {
+            if let Came::List(list) = source.next().await.unwrap() {
+                return list.unwrap();
+            }
+        }
+    }
+
+    /// How long the store has peace from now on, at least.
+    fn peace(source: &Source) -> Option<Duration> {
+        source.due.map(|due| due.saturating_duration_since(Instant::now()) + Duration::from_secs(60))
+    }
+
+    #[tokio::test]
+    async fn no_list_is_asked_for_sooner_than_an_interval_after_the_last_one() {
+        let client = Client::memory().unwrap();
+        let lease = client.lock("report:42").await.unwrap();
+        let other = client.lock("article:12").await.unwrap();
+        let mut source = Source::open(&client, "report:*", HOUR).await.unwrap();
+        assert!(source.owed().is_some() && source.due.is_none(), "the first one is asked for at once");
+        assert_eq!(list(&mut source).await.len(), 1);
+        assert!(source.owed().is_none() && peace(&source) > Some(HOUR));
+        // Nor by pressing a key again and again.
+        for _ in 0..3 {
+            source.pause(true);
+            assert_eq!(source.due, None);
+            source.pause(false);
+            assert!(source.owed().is_none() && peace(&source) > Some(HOUR));
+        }
+        // A list that is given up has cost as much as one that came.
+        source.not_before = Instant::now();
+        source.ask_list();
+        source.pause(true);
+        assert!(source.owed().is_none());
+        source.pause(false);
+        assert!(source.owed().is_none() && peace(&source) > Some(HOUR));
+        drop((lease, other));
+    }
+
+    #[tokio::test]
+    async fn the_details_that_were_asked_for_last_come_and_events_between() {
+        let client = Client::memory().unwrap();
+        let mut source = Source::open(&client, "*", HOUR).await.unwrap();
+        let lease = client.lock("b").await.unwrap();
+        source.ask_details(Key::new("a").unwrap());
+        source.ask_details(Key::new("b").unwrap());
+        let (mut details, mut events) = (Vec::new(), Vec::new());
+        while details.is_empty() || events.is_empty() {
+            match source.next().await.unwrap() {
+                Came::Details(info) => details.push(info.unwrap()),
+                Came::Told(all) => events.extend(all),
+                Came::List(list) => drop(list.unwrap()),
+            }
+        }
+        assert_eq!(details.len(), 1);
+        assert_eq!(details[0].holding.as_ref().unwrap().token, lease.token());
+        assert!(matches!(&events[0], Told::Event(event) if event.token == lease.token()));
+    }
+
+    #[tokio::test]
+    async fn its_end_ends_all_that_it_asked() {
+        let client = Client::memory().unwrap();
+        let mut source = Source::open(&client, "*", HOUR).await.unwrap();
+        let listening = source.listening.clone();
+        source.ask_details(Key::new("a").unwrap());
+        let asked = source.details.0.as_ref().map(|(_, asked)| asked.abort_handle()).unwrap();
+        drop(source);
+        while !(listening.is_finished() && asked.is_finished()) {
+            tokio::task::yield_now().await;
+        }
+    }
+}

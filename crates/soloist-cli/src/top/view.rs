@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::style::{Color, Modifier, Style};
+use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
 
-use super::columns::{self, least, rate};
+use super::bars::{bold, clock, dim, footer, head, red, totals, yellow};
+use super::columns;
 use super::face::{Face, Page};
 use super::news::Latest;
 use super::picture::Picture;
-use super::text::{cut, width};
+use super::text::cut;
 use crate::out::plain;
-use crate::units::{human, utc};
+use crate::units::human;
 use crate::{help, look};
 
 /// The pane of events, where there is room for keys besides.
@@ -135,78 +136,12 @@ fn news_height(screen: u16, news: usize) -> u16 {
     if screen < ROOM_FOR_NEWS || lines == 0 { 0 } else { lines as u16 + 1 }
 }
 
-fn head(face: &Face, view: &View<'_>, room: u16) -> String {
-    let room = usize::from(room);
-    let paused = if face.paused { "PAUSED  " } else { "" };
-    let every = human(view.interval);
-    let right = format!("{paused}by {}  every {every}  {}", face.sort.word(), clock(view.at));
-    let left = format!("soloist top  {}", plain(view.store));
-    match room.checked_sub(width(&right) + 2) {
-        Some(left_room) if left_room >= 11 => {
-            let left = cut(&left, left_room);
-            let blank = " ".repeat(room - width(&left) - width(&right));
-            format!("{left}{blank}{right}")
-        }
-        _ => cut(&format!("{paused}{left}"), room),
-    }
-}
-
-fn totals(view: &View<'_>, room: u16) -> String {
-    let totals = view.picture.totals;
-    let missed = totals.gaps > 0;
-    let mut parts = vec![
-        format!("{} held", totals.held),
-        format!("{} waiting", totals.waiting),
-        format!("{} grants/s", rate(totals.grants_per_s, totals.at_least)),
-        format!("{} expired", least(totals.expired, missed)),
-        format!("{} taken over", least(totals.taken_over, missed)),
-        format!("{} broken", least(totals.broken, missed)),
-        format!("{} results", totals.results),
-    ];
-    if missed {
-        parts.push("(>=: some events could not be heard)".into());
-    }
-    cut(&parts.join("  "), usize::from(room))
-}
-
-fn footer(face: &Face) -> String {
-    let pause = if face.paused { "p go on" } else { "p pause" };
-    match face.page {
-        Page::List => format!("q quit  \u{2191}\u{2193} select  Enter details  s sort  {pause}  ? help"),
-        Page::Details { .. } => format!("Esc back  \u{2191}\u{2193} scroll  {pause}  q quit  ? help"),
-        Page::Help => "Esc back  q quit".into(),
-    }
-}
-
-/// The time of day, in UTC.
-fn clock(micros: u64) -> String {
-    format!("{}Z", utc(micros).get(11..19).unwrap_or_default())
-}
-
 /// Lines from the top of an area, as many as it has.
 fn write(frame: &mut Frame<'_>, area: Rect, lines: impl IntoIterator<Item = (String, Style)>) {
     for (row, (text, style)) in (0..area.height).zip(lines) {
         let line = Rect { y: area.y + row, height: 1, ..area };
         frame.render_widget(Line::styled(cut(&text, usize::from(area.width)), style), line);
     }
-}
-
-// Colour says nothing that words do not say, too: `NO_COLOR` takes it away.
-
-fn bold() -> Style {
-    Style::new().add_modifier(Modifier::BOLD)
-}
-
-fn dim() -> Style {
-    Style::new().add_modifier(Modifier::DIM)
-}
-
-fn red() -> Style {
-    bold().fg(Color::Red)
-}
-
-fn yellow() -> Style {
-    Style::new().fg(Color::Yellow)
 }
 
 #[cfg(test)]
@@ -216,6 +151,7 @@ mod tests {
 
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
+    use ratatui::style::Color;
     use soloist::{EventKind, Key, Told};
 
     use super::super::keys::Pressed;
