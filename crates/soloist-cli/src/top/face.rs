@@ -236,6 +236,8 @@ mod tests {
         }
         // A window that has grown shows no void below the last row.
         face.press(End, &mut now);
+        face.scroll(10, 30);
+        assert_eq!(face.first, 20);
         face.scroll(25, 30);
         assert_eq!(face.first, 5);
         face.scroll(0, 30);

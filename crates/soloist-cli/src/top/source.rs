@@ -250,8 +250,11 @@ mod tests {
         source.ask_details(Key::new("a").unwrap());
         let asked = source.details.0.as_ref().map(|(_, asked)| asked.abort_handle()).unwrap();
         drop(source);
-        while !(listening.is_finished() && asked.is_finished()) {
-            tokio::task::yield_now().await;
-        }
+        let ended = async {
+            while !(listening.is_finished() && asked.is_finished()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), ended).await.unwrap();
     }
 }
