@@ -4,19 +4,24 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::source::{Came, Source};
-use super::state::State;
+use super::Opened;
+use super::source::Came;
 use crate::args::TopArgs;
 use crate::failure::{Failure, Outcome};
 use crate::out;
 use crate::units::utc_now;
 
-/// Prints until it is ended or has printed so many. Only a store that cannot be reached at first is an end: later it is told.
-pub(crate) async fn lines(mut source: Source, mut state: State, store: &str, args: &TopArgs) -> Outcome {
+/// Prints until it is ended or has printed so many. What fails is printed, too: the store may come back.
+pub(super) async fn lines(opened: Opened, store: &str, args: &TopArgs) -> Outcome {
+    let Opened { mut source, mut state, first } = opened;
+    let mut first = Some(first);
     let mut lists = 0;
     loop {
-        let list = match source.next().await? {
-            Came::List(list) if lists == 0 => Ok(list?),
+        let came = match first.take() {
+            Some(first) => Came::List(Ok(first)),
+            None => source.next().await?,
+        };
+        let list = match came {
             Came::List(list) => list,
             Came::Told(all) => {
                 all.into_iter().for_each(|told| state.tell(told, Instant::now()));

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::Opened;
 use super::face::{Face, Wish};
 use super::keys::{Keys, Pressed};
 use super::news::{Latest, News};
@@ -17,13 +18,13 @@ use crate::args::TopArgs;
 use crate::failure::{Failure, Outcome};
 use crate::signals::{Signals, code, ends};
 use crate::talk;
-use crate::units::utc_now;
+use crate::units::{human, utc_now};
 
 /// Events alone have it drawn so often at most: a person reads no faster, and a terminal may be far away.
 const CALM: Duration = Duration::from_millis(200);
 /// Without anything new it is drawn so often, for the time that is shown.
 const TICK: Duration = Duration::from_secs(1);
-/// Lists of very many keys take their time; a store that takes longer is said to be away.
+/// A list may take so long before it is said that what is on the screen is old.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The screen and what it shows.
@@ -43,27 +44,10 @@ struct Live<'a> {
     lists: u64,
 }
 
-pub(crate) async fn live(
-    mut source: Source,
-    mut state: State,
-    store: &str,
-    args: &TopArgs,
-    signals: &mut Signals,
-) -> Outcome {
+pub(super) async fn live(opened: Opened, store: &str, args: &TopArgs, signals: &mut Signals) -> Outcome {
     // A terminal is stopped and goes on by its shell's doing.
     signals.add(Signal::CONT)?;
-    // The first list: a store that does not answer is an error, as for every command, and no screen.
-    let first = loop {
-        tokio::select! {
-            biased;
-            code = signals.end() => return Err(Failure::silent(code)),
-            came = source.next() => match came? {
-                Came::List(list) => break list?,
-                Came::Told(all) => all.into_iter().for_each(|told| state.tell(told, Instant::now())),
-                Came::Details(_) => {}
-            }
-        }
-    };
+    let Opened { source, state, first } = opened;
     let mut live = Live {
         store,
         args,
@@ -82,6 +66,7 @@ pub(crate) async fn live(
 }
 
 impl Live<'_> {
+    /// Until it is ended.
     async fn run(&mut self, screen: &mut Screen, signals: &mut Signals) -> Outcome {
         let mut keys = Keys::read().ok();
         loop {
@@ -141,6 +126,7 @@ impl Live<'_> {
         Ok(None)
     }
 
+    /// A list is there, or why there is none.
     fn list(&mut self, list: Result<Vec<soloist::KeyInfo>, String>) {
         self.lists += 1;
         match list {
@@ -161,7 +147,10 @@ impl Live<'_> {
     fn trouble(&self) -> Option<Trouble> {
         let what = match (&self.failed, self.source.owed()) {
             (Some(error), _) => error.clone(),
-            (None, Some(owed)) if owed > PATIENCE => "the store does not answer".into(),
+            // Whether it is away or has very many keys is not known yet.
+            (None, Some(owed)) if owed > PATIENCE => {
+                format!("the list that was asked for {} ago is not there yet", human(owed))
+            }
             _ => return None,
         };
         let (since, then) = self.listed;

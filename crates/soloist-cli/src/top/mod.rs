@@ -20,16 +20,21 @@ mod view;
 mod window;
 
 use std::io::IsTerminal as _;
-use std::time::Instant;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
-use soloist::{Client, StoreUrl};
+use soloist::{Client, KeyInfo, StoreUrl};
 
 use crate::args::TopArgs;
 use crate::failure::{Failure, Outcome};
 use crate::signals::{Signals, until_ended};
+use crate::talk;
 
-use source::Source;
+use source::{Came, Source};
 use state::State;
+
+/// Whoever has asked is told after so long that it takes longer.
+const SOON: Duration = Duration::from_secs(2);
 
 /// Says at once, before any store is asked, when there is nothing to draw on.
 pub(crate) fn check(json: bool) -> Outcome<()> {
@@ -45,16 +50,42 @@ pub(crate) fn check(json: bool) -> Outcome<()> {
 pub(crate) async fn top(client: &Client, url: &str, args: TopArgs, json: bool) -> Outcome {
     let mut signals = Signals::listen()?;
     let store = shown(url);
-    let opened = async {
-        let began = Instant::now();
-        let source = Source::open(client, &args.pattern, args.interval).await?;
-        Ok::<_, Failure>((source, State::new(&args.pattern, began)))
-    };
-    let (source, state) = until_ended(&mut signals, opened).await?;
+    let opened = until_ended(&mut signals, patiently(open(client, &args))).await?;
     if json {
-        return until_ended(&mut signals, lines::lines(source, state, &store, &args)).await;
+        return until_ended(&mut signals, lines::lines(opened, &store, &args)).await;
     }
-    live::live(source, state, &store, &args, &mut signals).await
+    live::live(opened, &store, &args, &mut signals).await
+}
+
+/// A store that has answered: its events, and its first list.
+struct Opened {
+    source: Source,
+    state: State,
+    first: Vec<KeyInfo>,
+}
+
+/// One that does not answer now is an error, as for every command; later it is told, and waited for.
+async fn open(client: &Client, args: &TopArgs) -> Outcome<Opened> {
+    let began = Instant::now();
+    let mut source = Source::open(client, &args.pattern, args.interval).await?;
+    let mut state = State::new(&args.pattern, began);
+    loop {
+        match source.next().await? {
+            Came::List(list) => return Ok(Opened { source, state, first: list? }),
+            Came::Told(all) => all.into_iter().for_each(|told| state.tell(told, Instant::now())),
+            Came::Details(_) => {}
+        }
+    }
+}
+
+/// Says that it goes on, when it takes long.
+async fn patiently<T>(work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    if let Ok(done) = tokio::time::timeout(SOON, &mut work).await {
+        return done;
+    }
+    talk::note("the store is looked through; that takes long where it has very many keys");
+    work.await
 }
 
 /// The store's URL, without what is secret in it.
