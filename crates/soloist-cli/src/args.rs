@@ -66,6 +66,9 @@ pub(crate) enum Verb {
     /// Print what happens to keys as it happens, until ctrl-C
     #[command(after_help = help::WATCH)]
     Watch(PatternArgs),
+    /// Watch which keys are busy, who waits and what gets lost, on a full screen
+    #[command(after_help = help::LIVE)]
+    Top(TopArgs),
     /// Drop the result that is kept for a key
     #[command(after_help = help::FORGET)]
     Forget(KeyArgs),
@@ -233,4 +236,28 @@ pub(crate) struct PatternArgs {
     /// Which keys: * is any text, ? one character, \ takes the next one as it is
     #[arg(default_value = "*", hide_default_value = true)]
     pub(crate) pattern: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sort {
+    Busiest,
+    Key,
+    Held,
+    Waiting,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Which keys: * is any text, ? one character, \ takes the next one as it is
+    #[arg(default_value = "*", hide_default_value = true)]
+    pub(crate) pattern: String,
+    /// How long to wait after each list before the store is asked for the next one: 100ms to 1h
+    #[arg(long, value_parser = units::interval, allow_hyphen_values = true, value_name = "DURATION", default_value = "1s")]
+    pub(crate) interval: Duration,
+    /// What comes first: busiest, key, held (the longest) or waiting (the most)
+    #[arg(long, value_enum, default_value = "busiest", value_name = "ORDER", hide_possible_values = true)]
+    pub(crate) sort: Sort,
+    /// End after so many lists [default: when it is ended]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), allow_hyphen_values = true, value_name = "N")]
+    pub(crate) times: Option<u64>,
 }

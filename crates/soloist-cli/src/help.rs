@@ -109,6 +109,41 @@ Examples:
   soloist watch 'report:*'
   soloist watch --json | jq -r 'select(.event == \"expired\") | .key'";
 
+pub(crate) const LIVE: &str = "\
+Shows what `ls` shows, and for each key how many grants there were a second (over the last 10
+seconds) and how often it was lost (expired, taken over, broken; in the last minute). A key that is
+free just now but was granted or lost lately is shown, too. Where events could not be heard,
+numbers are the least ones: >=3.
+
+Keys: arrows, PgUp, PgDn, Home and End select, Enter shows who waits, s sorts, p pauses, ? helps,
+q ends. The keys of a Redis are looked through for each list. While anybody watches events, as this
+does, locks cost the store more: the short and plain ways are not taken (docs/redis.md).
+
+Exits with 0 after q, with 130 after ctrl-C. With --json, one object a list goes to stdout, which
+need not be a terminal then; a later list that fails is an object with its error.
+
+Examples:
+  soloist top
+  soloist top 'report:*' --sort waiting --interval 5s
+  soloist top --json --times 1 | jq '.totals'
+  soloist top --json | jq -r '.keys[]? | select(.grants_per_s > 100) | .key'";
+
+pub(crate) const LIVE_KEYS: &str = "\
+up, down, k, j   select a row
+PgUp, PgDn       a screen further
+Home, End        the first row, the last row
+Enter            who holds the selected key, and who waits for it
+Esc              back; from the list: the end
+s                sort: busiest, key, longest held, most waiting
+p, space         pause: the store is asked for no list meanwhile
+ctrl-L           draw anew
+ctrl-Z           stop, until fg
+q, ctrl-C        the end
+
+GRANTS/S         a second, over the last 10 seconds
+LOST             expired, taken over or broken in the last minute
+>=               at least: some events could not be heard";
+
 pub(crate) const FORGET: &str = "\
 A run that is under way is not shared either: whoever waits for it has the command run anew.
 

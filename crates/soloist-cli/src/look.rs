@@ -14,6 +14,9 @@ use crate::signals::{Signals, until_ended};
 use crate::talk;
 use crate::units::{human, utc};
 
+/// The columns of [`row`].
+pub(crate) const HEAD: [&str; 8] = ["KEY", "HOLDER", "TOKEN", "HELD", "LEFT", "WAITING", "RESULT", "NOTE"];
+
 pub(crate) async fn show(client: &Client, args: ShowArgs, json: bool) -> Outcome {
     let info = client.inspect(&args.key).await?;
     if json {
@@ -36,8 +39,7 @@ pub(crate) async fn ls(client: &Client, args: PatternArgs, json: bool) -> Outcom
         talk::note("no key is held, waited for, or has a result");
         return Ok(0);
     }
-    let head = ["KEY", "HOLDER", "TOKEN", "HELD", "LEFT", "WAITING", "RESULT", "NOTE"];
-    let mut rows = vec![head.map(String::from).to_vec()];
+    let mut rows = vec![HEAD.map(String::from).to_vec()];
     rows.extend(infos.iter().map(row));
     for line in out::table(&rows) {
         out::line(&line)?;
@@ -100,7 +102,7 @@ fn since(info: &KeyInfo, then: u64) -> Duration {
 }
 
 /// A key as `show` and `ls` print it with `--json`; the field names are stable.
-fn object(info: &KeyInfo, with_waiters: bool) -> Value {
+pub(crate) fn object(info: &KeyInfo, with_waiters: bool) -> Value {
     let now = info.holding.as_ref();
     let mut object = json!({
         "key": info.key,
@@ -130,7 +132,7 @@ fn object(info: &KeyInfo, with_waiters: bool) -> Value {
 }
 
 /// A key as `show` prints it for people.
-fn text(info: &KeyInfo) -> String {
+pub(crate) fn text(info: &KeyInfo) -> String {
     let mut lines = vec![plain(info.key.as_str())];
     let mut line = |name: &str, value: String| lines.push(format!("  {name:<8} {}", plain(&value)));
     match &info.holding {
@@ -166,7 +168,7 @@ fn text(info: &KeyInfo) -> String {
 }
 
 /// A key as `ls` prints it for people.
-fn row(info: &KeyInfo) -> Vec<String> {
+pub(crate) fn row(info: &KeyInfo) -> Vec<String> {
     let dash = || "-".to_owned();
     let mut row = vec![plain(info.key.as_str())];
     match &info.holding {
@@ -199,7 +201,7 @@ fn event_object(event: &Event) -> Value {
     object
 }
 
-fn event_text(event: &Event) -> String {
+pub(crate) fn event_text(event: &Event) -> String {
     let from = match &event.kind {
         EventKind::TakenOver { from } => format!(" from {}", plain(from.as_str())),
         _ => String::new(),

@@ -22,6 +22,7 @@ mod signals;
 mod sys;
 mod talk;
 mod terminal;
+mod top;
 mod units;
 
 use std::process::ExitCode;
@@ -54,6 +55,9 @@ fn begin() -> Outcome {
     if let Verb::Completions(args) = cli.verb {
         return completions::completions(args.shell);
     }
+    if let Verb::Top(_) = cli.verb {
+        top::check(cli.global.json)?;
+    }
     sys::hear_children();
     // What the library warns of is among its findings.
     let is_doctor = matches!(cli.verb, Verb::Doctor(_));
@@ -68,7 +72,16 @@ fn begin() -> Outcome {
     };
     // The main thread runs the command's own flow: it spawns the child and outlives it. The library keeps the leases on a
     // thread of its own, whatever the main thread does.
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let mut runtime = match cli.verb {
+        // Whoever looks is answered while the store is asked, on a thread besides.
+        Verb::Top(_) => {
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            runtime.worker_threads(1);
+            runtime
+        }
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = runtime
         .enable_all()
         .build()
         .map_err(|error| Failure::own(format!("the runtime cannot be started: {error}")))?;
@@ -99,6 +112,7 @@ async fn perform(cli: Cli, guard: Option<Guard>) -> Outcome {
         (Verb::Show(args), _) => look::show(&client, args, json).await,
         (Verb::Ls(args), _) => look::ls(&client, args, json).await,
         (Verb::Watch(args), _) => look::watch(&client, args, json).await,
+        (Verb::Top(args), _) => top::top(&client, &url, args, json).await,
         (Verb::Forget(args), _) => look::forget(&client, args, json).await,
         (Verb::Doctor(_) | Verb::Completions(_), _) => Ok(0), // have their own ways, above
         (Verb::Run(_) | Verb::Once(_), None) => Err(Failure::own("there is no guard")),

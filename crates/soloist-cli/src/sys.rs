@@ -35,6 +35,15 @@ pub(crate) fn end() -> ! {
     unsafe { libc::_exit(0) }
 }
 
+/// Stops this process, as ctrl-Z does, until somebody has it go on. Nothing is done meanwhile: the signal comes to the
+/// thread that raises it, before this returns.
+pub(crate) fn stop() {
+    // SAFETY: it touches nothing of this process.
+    unsafe {
+        libc::raise(libc::SIGTSTP);
+    }
+}
+
 /// What a signal does to this process.
 fn action(signal: Signal, new: Option<libc::sighandler_t>) -> Option<libc::sigaction> {
     // SAFETY: a zeroed sigaction is a valid one (no flags, an empty mask, SIG_DFL), and the pointers are

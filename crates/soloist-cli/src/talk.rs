@@ -1,8 +1,10 @@
 //! What the program says to people: on stderr, one plain line each. Data goes to stdout, by [`crate::out`].
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::fmt::{Debug, Write as _};
-use std::io::Write as _;
+use std::io::{self, Write};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::field::{Field, Visit};
@@ -19,7 +21,12 @@ use crate::out::plain;
 /// The longest line that is said: more than the longest key and holder together.
 const MOST_SAID: usize = 2000;
 
+/// So many lines are kept while none may be printed.
+const MOST_KEPT: usize = 200;
+
 static QUIET: AtomicBool = AtomicBool::new(false);
+/// What is said while somebody draws on the terminal where it would be printed.
+static KEPT: Mutex<Option<VecDeque<String>>> = Mutex::new(None);
 
 /// Sets how much is said, and has the library's own warnings said in the same way, unless they are told otherwise.
 pub(crate) fn begin(quiet: bool, verbose: bool, told_otherwise: bool) {
@@ -32,7 +39,7 @@ pub(crate) fn begin(quiet: bool, verbose: bool, told_otherwise: bool) {
     let ours = move |meta: &tracing::Metadata<'_>| {
         *meta.level() <= limit && (meta.target().starts_with("soloist") || *meta.level() <= Level::WARN)
     };
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).event_format(Lines);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| ToPeople).event_format(Lines);
     // Fails only if it was done before.
     let _ = tracing_subscriber::registry()
         .with(tracing_subscriber::filter::filter_fn(ours))
@@ -84,7 +91,37 @@ fn short(text: &str) -> Cow<'_, str> {
 
 fn say(text: &str) {
     // Nobody may be listening any more; there is no one else to tell.
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = ToPeople.write_all(format!("{text}\n").as_bytes());
+}
+
+/// Has what is said kept from now on, for [`kept`] to tell, or printed again.
+pub(crate) fn keep(keep: bool) {
+    let mut kept = KEPT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    *kept = keep.then(|| kept.take().unwrap_or_default());
+}
+
+/// What was kept since the last time, oldest first.
+pub(crate) fn kept() -> VecDeque<String> {
+    let mut kept = KEPT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    kept.as_mut().map(std::mem::take).unwrap_or_default()
+}
+
+/// Where whole lines go: to stderr, unless they are kept.
+struct ToPeople;
+
+impl Write for ToPeople {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(kept) = KEPT.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).as_mut() {
+            kept.extend(String::from_utf8_lossy(bytes).lines().map(str::to_owned));
+            kept.drain(..kept.len().saturating_sub(MOST_KEPT));
+            return Ok(bytes.len());
+        }
+        io::stderr().lock().write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// One plain line an event: `soloist: warning: lease lost key=report:42 token=7`.

@@ -21,6 +21,13 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(total)
 }
 
+/// Reads how long to pause between two looks. One that is shorter would only keep the store busy.
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
+    let pause = duration(text)?;
+    let range = Duration::from_millis(100)..=Duration::from_secs(3600);
+    if range.contains(&pause) { Ok(pause) } else { Err("an interval is 100ms to 1h".into()) }
+}
+
 /// Reads `16MiB`, `500kB`, `100B`.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let units = "the units are B, kB, KiB, MB, MiB, GB and GiB";
@@ -75,6 +82,15 @@ pub(crate) fn human(time: Duration) -> String {
     }
 }
 
+/// The clock of this machine, in microseconds since 1970.
+pub(crate) fn utc_now() -> u64 {
+    // It is shown to people, and decides nothing.
+    #[allow(clippy::disallowed_methods)]
+    let now = std::time::SystemTime::now();
+    let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// A moment of the store's clock (microseconds since 1970) in UTC: `2026-11-20T22:15:00.123Z`.
 pub(crate) fn utc(micros: u64) -> String {
     let (secs, millis) = (micros / 1_000_000, micros / 1000 % 1000);
@@ -108,6 +124,16 @@ mod tests {
         for bad in ["", "s", "-1s", "1.5s", "3 s", "1y", "99999999999999999999s", "99999999999999999d", "1sü"]
         {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_interval_neither_hurries_nor_stands_still() {
+        for (text, millis) in [("100ms", 100), ("1s", 1000), ("1h", 3_600_000)] {
+            assert_eq!(interval(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for bad in ["0s", "99ms", "3600001ms", "1", "soon"] {
+            assert!(interval(bad).is_err(), "{bad}");
         }
     }
 

@@ -30,6 +30,13 @@ fn each_mistake_has_its_message() {
         (&["unlock", &junk], "not a lease id"),
         (&["unlock"], "LEASE"),
         (&["unlock", "--key", "k"], "--break"),
+        (&["top", "--json", "--interval", "0s"], "an interval is 100ms to 1h"),
+        (&["top", "--json", "--interval", "61m"], "an interval is 100ms to 1h"),
+        (&["top", "--json", "--interval", "1"], "the units are ms, s, m, h and d"),
+        (&["top", "--json", "--sort", "nonsense"], "busiest, key, held, waiting"),
+        (&["top", "--json", "--times", "0"], "--times"),
+        (&["top", "--json", "--times", "-1"], "--times"),
+        (&["top"], "not a terminal"),
         (&["frobnicate"], "frobnicate"),
         (&[], "subcommand"),
         (&["--store", "http://x", "ls"], "unknown scheme"),
@@ -138,9 +145,20 @@ fn every_command_teaches_by_examples() {
     let top = place.ok(&["--help"]);
     assert!(["123", "SOLOIST_PASSWORD_FILE"].iter().all(|word| top.contains(word)), "{top}");
     assert!(top.lines().all(|line| line.chars().count() <= 100), "{top}");
-    for verb in
-        ["run", "once", "lock", "renew", "unlock", "show", "ls", "watch", "forget", "doctor", "completions"]
-    {
+    for verb in [
+        "run",
+        "once",
+        "lock",
+        "renew",
+        "unlock",
+        "show",
+        "ls",
+        "watch",
+        "top",
+        "forget",
+        "doctor",
+        "completions",
+    ] {
         let help = place.ok(&[verb, "--help"]);
         assert!(help.matches(&format!("soloist {verb}")).count() >= 2, "{help}");
         assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");

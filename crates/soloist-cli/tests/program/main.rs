@@ -13,4 +13,6 @@ mod place;
 mod printed;
 mod replicas;
 mod run;
+mod terminal;
 mod tls;
+mod top;

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use soloist::testing::RedisServer;
 
 /// Far more than anything here takes: what is not there by then never comes.
-const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// A store and a working folder.
 pub struct Place {
