@@ -8,7 +8,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -17,28 +16,19 @@ use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::kept::Kept;
 use crate::lease::Lease;
-use crate::name::{FencingToken, Holder, Key, Ticket};
-use crate::protocol::Ttl;
+use crate::name::{FencingToken, Holder, Ticket};
+use crate::protocol::Request;
 use crate::sync::{Mutex, MutexGuard};
+
+mod terms;
+
+use self::terms::Asking;
+pub(crate) use self::terms::{Asker, Terms, asking};
 
 /// How long a turn of a process lasts in which the lease is handed on: after that the others have theirs.
 const LONGEST_TURN: Duration = Duration::from_millis(1);
 /// How much of the lease has to be left for whoever it is handed to, unless a third of its ttl is less.
 const ENOUGH_LEFT: Duration = Duration::from_secs(1);
-
-/// The request at the store, under way. Dropping it takes it back.
-pub(crate) type Asking = Pin<Box<dyn Future<Output = Result<Lease>> + Send>>;
-
-/// What the members of a cohort ask for alike: whoever asks for anything else is in another one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Terms {
-    pub(crate) key: Key,
-    pub(crate) ttl: Ttl,
-    pub(crate) max_hold: Option<Duration>,
-    pub(crate) replicas: u32,
-    /// How many hold it in a row.
-    pub(crate) members: u8,
-}
 
 /// The cohorts of a client.
 #[derive(Clone, Debug, Default)]
@@ -52,12 +42,12 @@ pub(crate) struct Cohort {
 }
 
 /// Invariant: whoever is in line has either a holder of this process in front, who hands the lease on or says that the
-/// turn is over, or the first in line asks the store.
+/// turn is over, or the first in line asks the store, or whoever releases does so for him ([`Rotation`]).
 #[derive(Default)]
 struct State {
     line: VecDeque<Arc<Waiter>>,
     turn: Option<Turn>,
-    /// Whether the first in line asks the store, or was told to.
+    /// Whether the first in line asks the store, or was told to, or a releaser does it for him.
     asks: bool,
     /// The request that whoever asked before has left.
     parked: Option<Asking>,
@@ -75,13 +65,18 @@ struct Turn {
 impl Turn {
     /// Whether the lease may be handed on now.
     fn goes_on(&self, now: Moment) -> bool {
-        self.left > 0 && now.since(self.began) <= LONGEST_TURN && self.kept.has_left(ENOUGH_LEFT, now)
+        self.left > 0 && !self.has_lasted(now)
+    }
+
+    /// Whether it is over for the time that it has lasted, or has left.
+    fn has_lasted(&self, now: Moment) -> bool {
+        now.since(self.began) > LONGEST_TURN || !self.kept.has_left(ENOUGH_LEFT, now)
     }
 }
 
 /// One in line.
 struct Waiter {
-    holder: Holder,
+    asker: Asker,
     heard: Mutex<Heard>,
 }
 
@@ -136,13 +131,14 @@ impl Waiter {
 
 impl Cohorts {
     /// Stands in line with those who ask alike.
-    pub(crate) fn stand(&self, terms: Terms, holder: Holder) -> Standing {
+    pub(crate) fn stand(&self, terms: Terms, asker: Asker) -> Standing {
         let cohort = self.join(terms);
-        let waiter = Arc::new(Waiter { holder, heard: Mutex::default() });
+        let waiter = Arc::new(Waiter { asker, heard: Mutex::default() });
         let mut state = lock(&cohort.state);
         state.line.push_back(Arc::clone(&waiter));
-        // A turn that has lasted is over: the store's line is stood in while its last holder still works.
-        let goes_on = state.turn.as_ref().is_some_and(|turn| turn.goes_on(Moment::now()));
+        // Where a turn has lasted, the store's line is stood in while its last holder still works; before that, when he
+        // releases, in the same step.
+        let goes_on = state.turn.as_ref().is_some_and(|turn| !turn.has_lasted(Moment::now()));
         let woken = if goes_on { None } else { state.asks() };
         drop(state);
         wake(woken);
@@ -231,29 +227,84 @@ impl Cohort {
     }
 }
 
-/// Hands a lease that is released to the next in its process's line; or answers it, to be released at the store. Its
-/// turn is over then.
-pub(crate) fn hand_on(mut lease: Lease, now: Moment) -> Option<Lease> {
-    let Some(member) = lease.member.as_mut() else { return Some(lease) };
+/// What becomes of a lease that is released.
+pub(crate) enum Handed {
+    /// The next in its process's line has it.
+    On,
+    /// Its turn is over: it is to be released at the store.
+    Over(Lease),
+    /// The same, and the first of those who still wait is to stand in the store's line, in one step.
+    Rotates(Lease, Rotation),
+}
+
+/// Hands a lease that is released to the next in its process's line, if its turn goes on. `rotates`: whether its releaser
+/// can ask the store again for those who still wait, where nobody does yet.
+pub(crate) fn hand_on(mut lease: Lease, now: Moment, rotates: bool) -> Handed {
+    let Some(member) = lease.member.as_mut() else { return Handed::Over(lease) };
     let (ticket, cohort) = (lease.kept.ticket, Arc::clone(&member.cohort));
     let mut state = lock(&cohort.state);
     let State { line, turn, asks, .. } = &mut *state;
-    let turn = turn.as_mut().filter(|turn| turn.kept.ticket == ticket && turn.goes_on(now) && !*asks);
+    let mine = turn.as_mut().filter(|turn| turn.kept.ticket == ticket && !*asks);
     // Invariant: only whoever holds the lease hands it on, and only to one.
-    if let Some(turn) = turn
-        && let Some(next) = line.pop_front()
-    {
-        (turn.token, turn.left) = (FencingToken(turn.token.0 + 1), turn.left - 1);
-        (member.token, member.holder, member.since) = (turn.token, next.holder.clone(), now);
-        let woken = next.tell(Told::Lease(lease));
-        drop(state);
-        wake(woken);
-        return None;
+    match mine {
+        Some(turn) if turn.goes_on(now) => {
+            if let Some(next) = line.pop_front() {
+                (turn.token, turn.left) = (FencingToken(turn.token.0 + 1), turn.left - 1);
+                (member.token, member.holder, member.since) = (turn.token, next.asker.holder.clone(), now);
+                let woken = next.tell(Told::Lease(lease));
+                drop(state);
+                wake(woken);
+                return Handed::On;
+            }
+        }
+        Some(_) if rotates => {
+            if let Some(first) = line.front() {
+                let request = cohort.terms.request(&first.asker);
+                (state.turn, state.asks) = (None, true);
+                drop(state);
+                return Handed::Rotates(lease, Rotation { cohort, request });
+            }
+        }
+        _ => {}
     }
     let woken = state.over(ticket);
     drop(state);
     wake(woken);
-    Some(lease)
+    Handed::Over(lease)
+}
+
+/// A release that asks the store again for the first who still waits in its process. Until it has ended nobody else of
+/// them asks. Dropping it has the first of them ask.
+pub(crate) struct Rotation {
+    cohort: Arc<Cohort>,
+    request: Request,
+}
+
+impl Rotation {
+    /// Releases the lease, and stands in line again. Answers what came of the release; what came of the other is heard by
+    /// whoever is the first of those who wait.
+    pub(crate) async fn run(self, mut lease: Lease) -> Result<()> {
+        let Terms { max_hold, replicas, .. } = self.cohort.terms;
+        lease.member = None;
+        let store = Arc::clone(lease.store());
+        let mut place = lease.place(self.request.clone(), max_hold);
+        place.rotate(lease, None).await?;
+        lock(&self.cohort.state).parked = Some(asking(place, store, replicas));
+        Ok(())
+    }
+}
+
+impl Drop for Rotation {
+    fn drop(&mut self) {
+        let mut state = lock(&self.cohort.state);
+        state.asks = false;
+        let woken = state.asks();
+        // Where nobody waits any more, it is taken back.
+        let left = if state.asks { None } else { state.parked.take() };
+        drop(state);
+        drop(left);
+        wake(woken);
+    }
 }
 
 impl Member {
@@ -276,7 +327,7 @@ pub(crate) struct Standing {
 impl Standing {
     /// Waits for the lease, or asks the store for it when it is told to. `ask` makes the request, if there is none under
     /// way. Cancel safe: dropping it keeps the place.
-    pub(crate) async fn lease(&mut self, ask: impl Fn() -> Result<Asking>) -> Result<Lease> {
+    pub(crate) async fn lease(&mut self, ask: impl Fn() -> Asking) -> Result<Lease> {
         let came = poll_fn(|cx| {
             if !self.asks {
                 match self.waiter.poll_told(cx) {
@@ -294,23 +345,16 @@ impl Standing {
         came
     }
 
-    fn poll_asking(
-        &mut self,
-        cx: &mut Context<'_>,
-        ask: &impl Fn() -> Result<Asking>,
-    ) -> Poll<Result<Lease>> {
+    fn poll_asking(&mut self, cx: &mut Context<'_>, ask: &impl Fn() -> Asking) -> Poll<Result<Lease>> {
         if self.asking.is_none() {
             let parked = lock(&self.cohort.state).parked.take();
-            self.asking = match parked.map_or_else(ask, Ok) {
-                Ok(asking) => Some(asking),
-                Err(error) => return Poll::Ready(Err(self.failed(error))),
-            };
+            self.asking = Some(parked.unwrap_or_else(ask));
         }
         let Some(asking) = self.asking.as_mut() else { return Poll::Pending };
         let Poll::Ready(asked) = asking.as_mut().poll(cx) else { return Poll::Pending };
         (self.asking, self.asks) = (None, false);
         Poll::Ready(match asked {
-            Ok(lease) => Ok(self.cohort.begins(lease, self.waiter.holder.clone())),
+            Ok(lease) => Ok(self.cohort.begins(lease, self.waiter.asker.holder.clone())),
             Err(error) => Err(self.failed(error)),
         })
     }

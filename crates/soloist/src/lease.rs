@@ -9,13 +9,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Moment;
-use crate::cohort::{self, Member};
+use crate::cohort::{self, Handed, Member};
 use crate::error::{Error, Loss, Result};
 use crate::keeper::Keeper;
 use crate::kept::Kept;
 use crate::limits;
 use crate::name::{FencingToken, Holder, Key, Ticket};
 use crate::observe;
+use crate::place::Place;
 use crate::protocol::{Released, Renewed, Request, Who};
 use crate::store::{Reply, Rotated, Store};
 
@@ -282,13 +283,14 @@ impl Lease {
             // It is ended in the background, should the store take it for alive.
             return Err(self.lost_error(loss));
         }
-        match cohort::hand_on(self, now) {
-            Some(lease) => lease.release_at_store().await,
-            None => Ok(()),
+        match cohort::hand_on(self, now, true) {
+            Handed::On => Ok(()),
+            Handed::Over(lease) => lease.release_at_store().await,
+            Handed::Rotates(lease, rotation) => rotation.run(lease).await,
         }
     }
 
-    async fn release_at_store(mut self) -> Result<()> {
+    pub(crate) async fn release_at_store(mut self) -> Result<()> {
         self.kept.begin_end();
         let released = self.store.release(&self.kept.key, &Who::Ticket(self.kept.ticket)).await;
         match self.ended(released)? {
@@ -297,9 +299,9 @@ impl Lease {
         }
     }
 
-    /// Ends the lease as [`Lease::release`] does, and asks for its key as another request of this client. In the background
-    /// if this is dropped, or fails.
-    pub(crate) async fn rotate(mut self, request: &Request) -> Result<Reply> {
+    /// Ends the lease as [`Lease::release`] does, and asks for its key as another request of this client: what came of the
+    /// one, and of the other.
+    pub(crate) async fn rotate(mut self, request: &Request) -> Result<Result<Reply>> {
         self.kept.begin_end();
         let rotated = self.store.rotate(self.kept.ticket, request).await;
         match self.ended(rotated)? {
@@ -311,6 +313,11 @@ impl Lease {
     /// Whether a rotation of this lease can be one step for this client: it is nobody else's, nor handed on within it.
     pub(crate) fn is_of(&self, store: &Arc<dyn Store>) -> bool {
         self.member.is_none() && Arc::ptr_eq(&self.store, store)
+    }
+
+    /// A place in the line of its key, for whoever asks in its stead.
+    pub(crate) fn place(&self, request: Request, max_hold: Option<Duration>) -> Place {
+        Place::new(Arc::clone(&self.store), self.keeper.clone(), request, max_hold)
     }
 
     /// Takes in that the store was asked to end it.
@@ -400,7 +407,7 @@ impl Drop for Lease {
         let (kept, keeper, store) = (Arc::clone(&self.kept), self.keeper.clone(), Arc::clone(&self.store));
         let mut lease = Lease::new(kept, keeper, store);
         lease.member = Some(member);
-        if let Some(mut lease) = cohort::hand_on(lease, Moment::now()) {
+        if let Handed::Over(mut lease) = cohort::hand_on(lease, Moment::now(), false) {
             // It is a member of nothing any more, and its drop releases it.
             lease.member = None;
         }

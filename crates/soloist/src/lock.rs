@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tracing::{Instrument, Span};
 
-use crate::client::{Client, odd_answer};
+use crate::client::Client;
 use crate::clock::Moment;
-use crate::cohort::{Asking as AskingStore, Terms};
+use crate::cohort::{self, Asker, Terms};
 use crate::error::{Error, Result};
 use crate::lease::Lease;
 use crate::limits;
@@ -41,6 +41,14 @@ struct Placed {
     place: Place,
     wait: Option<Duration>,
     span: Span,
+}
+
+/// The ttl of what is held for so long at most: the store ends it in time, too, should this process die first.
+pub(crate) fn held_at_most(ttl: Ttl, max_hold: Option<Duration>) -> Ttl {
+    match max_hold.map(Ttl::new) {
+        Some(Ttl::Micros(most)) => ttl.at_most(most),
+        _ => ttl,
+    }
 }
 
 impl Placed {
@@ -114,11 +122,7 @@ impl Ask {
     pub(crate) fn request(self, want: Want, mode: Mode) -> Result<(Request, Option<Duration>)> {
         let (key, wait) = self.checked()?;
         let key = key.clone();
-        // The store ends it in time, too, should this process die first.
-        let ttl = match self.max_hold.map(Ttl::new) {
-            Some(Ttl::Micros(most)) => self.ttl.at_most(most),
-            _ => self.ttl,
-        };
+        let ttl = held_at_most(self.ttl, self.max_hold);
         // To wait for no time is to try.
         let mode = if mode == Mode::Line && wait == Some(Duration::ZERO) { Mode::Try } else { mode };
         let wait = if mode == Mode::Line { wait } else { None };
@@ -378,9 +382,11 @@ impl<'a> Lock<'a> {
             return self.await;
         }
         let Lock { client, ask, mode, .. } = self;
-        let mut placed = ask.placed(client, mode)?;
-        placed.place.rotates(lease);
-        placed.lease(client).await
+        let Placed { mut place, wait, span } = ask.placed(client, mode)?;
+        let began = Moment::now();
+        place.rotate(lease, wait).instrument(span.clone()).await?;
+        let wait = wait.map(|wait| wait.saturating_sub(Moment::now().since(began)));
+        Placed { place, wait, span }.lease(client).await
     }
 
     /// Whether callers of this process hand the lease to each other.
@@ -395,19 +401,13 @@ impl<'a> Lock<'a> {
         let (key, wait) = ask.checked()?;
         let span = observe::lock_span(key, &ask.holder);
         let terms = Terms { key: key.clone(), ttl: ask.ttl, max_hold: ask.max_hold, replicas, members };
+        let Ask { holder, note, max_waiting, .. } = ask.clone();
+        let asker = Asker { holder, note, max_waiting };
         let request = || {
-            let (request, _) = ask.clone().request(Want::Lock, Mode::Line)?;
-            let store = Arc::clone(client.store());
-            let mut place = client.place(Request { tokens: members, ..request }, ask.max_hold);
-            place.replicas(replicas);
-            Ok(Box::pin(async move {
-                match place.served(None).await? {
-                    Served::Lease(lease) => Ok(lease),
-                    _ => Err(odd_answer(&*store, "a lock is answered with a result")),
-                }
-            }) as AskingStore)
+            let place = client.place(terms.request(&asker), terms.max_hold);
+            cohort::asking(place, Arc::clone(client.store()), replicas)
         };
-        let mut standing = client.cohorts().stand(terms, ask.holder.clone());
+        let mut standing = client.cohorts().stand(terms.clone(), asker.clone());
         let Some(limit) = wait else { return standing.lease(request).instrument(span).await };
         let began = Moment::now();
         if let Ok(lease) = tokio::time::timeout(limit, standing.lease(request)).instrument(span).await {

@@ -83,8 +83,8 @@ pub(crate) struct Place {
     guarded: Option<Moment>,
     /// Whether a wait was over before the store had answered.
     ran_out: bool,
-    /// The lease that ends when this is asked for. In a box: few have one.
-    rotates: Option<Box<Lease>>,
+    /// What the store has said already. In a box: few have that.
+    begun: Option<Box<Result<Reply>>>,
 }
 
 impl Place {
@@ -107,7 +107,7 @@ impl Place {
             in_line: false,
             guarded: None,
             ran_out: false,
-            rotates: None,
+            begun: None,
         }
     }
 
@@ -122,9 +122,30 @@ impl Place {
         self
     }
 
-    /// This lease of the same client and key ends in the step in which this is asked for.
-    pub(crate) fn rotates(&mut self, lease: Lease) {
-        self.rotates = Some(Box::new(lease));
+    /// Ends this lease of the same client and key, in the step in which this is asked for. Answers what came of that; what
+    /// came of asking, [`Place::served`] says.
+    ///
+    /// Cancel safe: dropped, the lease is released in the background, and dropping the `Place` takes the request back.
+    pub(crate) async fn rotate(&mut self, lease: Lease, wait: Option<Duration>) -> Result<()> {
+        if self.sends().is_err() {
+            return lease.release_at_store().await; // nothing is asked for any more, as is said to whoever waits for it
+        }
+        let ending = lease.rotate(&self.request);
+        let ended = match wait {
+            None => ending.await,
+            Some(limit) => match tokio::time::timeout(limit, ending).await {
+                Ok(ended) => ended,
+                Err(_) => return Err(self.no_answer(limit)),
+            },
+        };
+        self.unanswered = matches!(ended, Err(Error::Unavailable { .. }));
+        self.begun = Some(Box::new(ended?));
+        Ok(())
+    }
+
+    fn no_answer(&self, wait: Duration) -> Error {
+        let (store, why) = (self.store.name().into(), format!("no answer within the wait of {wait:?}"));
+        Error::Unavailable { store, why }
     }
 
     /// Whether the last wait was over before the store had answered: that need not be an outage.
@@ -204,10 +225,9 @@ impl Place {
 
     /// Asks, and waits if that is the answer.
     async fn answered(&mut self) -> Result<Reply> {
-        let asked = match self.rotates.take() {
+        let asked = match self.begun.take() {
             None => self.store.acquire(&self.request).await,
-            // In a box, as all that few ask.
-            Some(lease) => Box::pin(lease.rotate(&self.request)).await,
+            Some(asked) => *asked,
         };
         // A no is an answer, too: then nothing is carried out later.
         self.unanswered = matches!(asked, Err(Error::Unavailable { .. }));
@@ -225,13 +245,18 @@ impl Place {
         waiting.await
     }
 
+    /// Before the first byte is sent: from here on a drop has something to take back.
+    fn sends(&mut self) -> Result<()> {
+        self.keeper.place(self.abandoned(true))?;
+        (self.asked, self.unanswered) = (true, true);
+        Ok(())
+    }
+
     async fn ask(&mut self) -> Result<Served> {
         limits::lives(&*self.store, self.request.ttl)?;
         let mut late = 0;
         while late < LATE_GRANTS {
-            // Before the first byte is sent: from here on a drop has something to take back.
-            self.keeper.place(self.abandoned(true))?;
-            (self.asked, self.unanswered) = (true, true);
+            self.sends()?;
             let answered = self.answered().await;
             let later = match self.came_of(answered)? {
                 Either::Left(served) => return Ok(served),

@@ -127,6 +127,51 @@ async fn a_rotation_that_fails_ends_both_in_the_background() {
     }
 }
 
+/// Three of one process in a line of their own, two of which are a row: whoever ends the row asks again for who is left.
+#[tokio::test]
+async fn a_releaser_that_asks_for_others_and_fails_or_goes_away_holds_nobody_up() {
+    for fault in [Fault::Lost, Fault::AnswerLost, Fault::Refused, Fault::LateCall(MS(100_000_000))] {
+        let (client, store, other) = faulty();
+        let held = other.lock("k").await.unwrap();
+        store.plan(Verb::Rotate, fault);
+        let (releasing, mut released) = tokio::sync::mpsc::unbounded_channel();
+        let tasks: Vec<_> = (0..3)
+            .map(|task| {
+                let (client, releasing) = (client.clone(), releasing.clone());
+                tokio::spawn(async move {
+                    let lease = client.lock("k").cohort(2).await.unwrap();
+                    releasing.send(task).unwrap();
+                    lease.release().await
+                })
+            })
+            .collect();
+        until(|| async { other.inspect("k").await.unwrap().waiting == 1 }).await;
+        // All of them stand in their line by now, before a turn begins.
+        tokio::task::yield_now().await;
+        held.release().await.unwrap();
+        let mut counts = store.watch();
+        soon(counts.wait_for(|counts| counts.of_kind(fault.kind()) == 1)).await.unwrap();
+        if matches!(fault, Fault::LateCall(_)) {
+            let mut last = 0;
+            while let Ok(task) = released.try_recv() {
+                last = task;
+            }
+            tasks[last].abort();
+        }
+        let mut failed = 0;
+        for task in tasks {
+            match soon(task).await {
+                Ok(Ok(())) => {}
+                Ok(Err(Error::Unavailable { .. } | Error::Refused { .. })) | Err(_) => failed += 1,
+                Ok(Err(error)) => panic!("{error}"),
+            }
+        }
+        assert_eq!(failed, 1, "{fault:?}: the releaser alone hears of it");
+        client.flush().await;
+        becomes_free(&other, "k").await;
+    }
+}
+
 #[tokio::test]
 async fn a_lease_dropped_while_the_store_takes_no_writes_is_released_when_it_does() {
     let (client, store, other) = faulty();

@@ -308,7 +308,7 @@ async fn a_rotation_that_never_arrived_is_asked_for_again() {
     let Rotated::Asked(_, reply) = in_time(store.rotate(held.ticket, &again)).await.unwrap() else {
         panic!("it was held")
     };
-    queued(reply);
+    queued(reply.unwrap());
     granted(&in_time(direct.wait(&next, standing)).await.unwrap());
     assert_eq!(direct.inspect(&held.key).await.unwrap().waiting, 1);
 }
@@ -352,7 +352,9 @@ async fn when_memory_is_full_leases_are_renewed_and_released_and_new_ones_refuse
     // Confirming a grant is a renewal too.
     granted(&store.acquire(&waiter).await.unwrap());
     // Who asks for it again is refused, and has released it.
-    let refused = store.rotate(waiter.ticket, &lock("k")).await;
+    let Rotated::Asked(_, refused) = store.rotate(waiter.ticket, &lock("k")).await.unwrap() else {
+        panic!("it was held")
+    };
     assert!(matches!(&refused, Err(Error::Refused { why, .. }) if why.contains("OOM")), "{refused:?}");
     assert_eq!(store.inspect(&waiter.key).await.unwrap().holding, None);
     let publication = Publication {

@@ -239,13 +239,19 @@ impl Store for MemoryStore {
     }
 
     async fn rotate(&self, held: Ticket, request: &Request) -> Result<Rotated> {
+        let stood = self.hub.place(request.ticket).is_some();
         self.listen(request)?;
         let sent = Moment::now();
         let (rotated, now) = self.step(|table, step| table.rotate(held, request, self.session, step))?;
         Ok(match rotated {
-            Ok((token, answer)) => Rotated::Asked(token, self.asked(request, Reply::new(answer, sent, now))),
+            Ok((token, answer)) => {
+                Rotated::Asked(token, Ok(self.asked(request, Reply::new(answer, sent, now))))
+            }
             Err(holding) => {
-                self.hub.forget(request.ticket);
+                // Nothing was asked for, but before.
+                if !stood {
+                    self.hub.forget(request.ticket);
+                }
                 Rotated::NotHeld(holding)
             }
         })

@@ -70,10 +70,10 @@ impl Reply {
 }
 
 /// What came of a [rotation](Store::rotate).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Rotated {
-    /// The lease with this token has ended, and this is the answer to the request.
-    Asked(FencingToken, Reply),
+    /// The lease with this token has ended, and this is the answer to the request, as of [`Store::acquire`].
+    Asked(FencingToken, Result<Reply>),
     /// The lease was not held any more, but this one, if any. Nothing was asked for.
     NotHeld(Option<Holding>),
 }
@@ -144,7 +144,7 @@ async fn rotate_in_two_steps<S: Store + ?Sized>(
     request: &Request,
 ) -> Result<Rotated> {
     Ok(match store.release(&request.key, &Who::Ticket(held)).await? {
-        Released::Released { token } => Rotated::Asked(token, store.acquire(request).await?),
+        Released::Released { token } => Rotated::Asked(token, store.acquire(request).await),
         Released::NotHeld(holding) => Rotated::NotHeld(holding),
     })
 }
@@ -223,8 +223,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     async fn release(&self, key: &Key, who: &Who) -> Result<Released>;
 
     /// Ends the lease of a ticket, hands its key over to the next in line, and asks for it again, as another request: what
-    /// [`Store::release`] and [`Store::acquire`] do, in one step where the store can. An error does not say which of the
-    /// two has failed.
+    /// [`Store::release`] and [`Store::acquire`] do, in one step where the store can. An error is that of the release.
     ///
     /// # Cancel safety
     /// Dropped in flight, either may have been carried out: release the one, and [leave](Store::leave) the other.

@@ -122,7 +122,10 @@ impl Store for PrefixStore {
     }
 
     async fn rotate(&self, held: Ticket, request: &Request) -> Result<Rotated> {
-        self.up(self.inner.rotate(held, &self.request_down(request)?).await)
+        Ok(match self.up(self.inner.rotate(held, &self.request_down(request)?).await)? {
+            Rotated::Asked(token, reply) => Rotated::Asked(token, self.up(reply)),
+            not_held => not_held,
+        })
     }
 
     async fn publish(&self, publication: &Publication) -> Result<Published> {

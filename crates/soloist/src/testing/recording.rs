@@ -99,7 +99,7 @@ impl Store for RecordingStore {
     }
     async fn rotate(&self, held: Ticket, request: &Request) -> Result<Rotated> {
         let rotated = self.inner.rotate(held, request).await?;
-        if let Rotated::Asked(_, reply) = &rotated {
+        if let Rotated::Asked(_, Ok(reply)) = &rotated {
             self.asked(reply);
         }
         Ok(rotated)

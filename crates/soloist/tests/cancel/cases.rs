@@ -133,6 +133,18 @@ cases! {
             tokio::join!(passes(first), passes(second));
         }, async move { fine(held.release().await) })
     };
+ "lock in a cohort of two, three in line" ["acquire", "wait"], ["wait", "rotate"], |world, a, b, key| {
+        let held = b.lock(&key).await.unwrap();
+        let keys = [key.clone(), key.clone(), key];
+        scene(async move {
+            let passes = async |key| match a.lock(key).cohort(2).await {
+                Ok(lease) => fine(lease.release().await),
+                failed => fine(failed),
+            };
+            let [first, second, third] = keys;
+            tokio::join!(passes(first), passes(second), passes(third));
+        }, async move { fine(held.release().await) })
+    };
     "lock in a cohort, behind one of it" [], [], |world, a, b, key| {
         let held = a.lock(&key).cohort(8).await.unwrap();
         scene(async move { fine(a.lock(key).cohort(8).await) }, async move { fine(held.release().await) })

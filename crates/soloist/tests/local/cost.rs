@@ -102,7 +102,7 @@ async fn who_rotates_takes_one_step() {
             least = least.min(system_calls() - before);
         }
         granted(soon(to.wait(&waits, standing)).await.unwrap());
-        (held, waits, standing) = (waits, again, reply);
+        (held, waits, standing) = (waits, again, reply.unwrap());
     }
     // As a release that hands over, and the look whether the one in front lives.
     assert!(least <= 9, "{least} calls");

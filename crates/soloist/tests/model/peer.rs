@@ -91,6 +91,7 @@ impl Peer {
             Call::Release(key, who) => Said::Released(store.release(key, who).await?),
             Call::Rotate { held, request } => match store.rotate(*held, request).await? {
                 Rotated::Asked(token, reply) => {
+                    let reply = reply?;
                     self.seen.note(request.ticket, &reply.answer);
                     Said::Rotated(Released::Released { token }, Some(reply.answer))
                 }

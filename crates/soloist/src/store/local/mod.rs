@@ -336,7 +336,7 @@ impl Store for LocalStore {
             Ok((token, listening(answer, table, step)))
         };
         match self.core.on_key(&request.key, verb).await? {
-            (Ok((token, asked)), now) => Ok(Rotated::Asked(token, self.asked(request, asked, (sent, now))?)),
+            (Ok((token, asked)), now) => Ok(Rotated::Asked(token, self.asked(request, asked, (sent, now)))),
             (Err(holding), _) => Ok(Rotated::NotHeld(holding)),
         }
     }

@@ -26,11 +26,8 @@ impl RedisStore {
         let build = |cmd: &mut Cmd, again: bool| {
             let (whose, which) = pack::meant(&Who::Ticket(held), self.session, again);
             three(cmd.arg(3), &names);
-            cmd.arg(&whose[..]).arg(&which[..]);
-            // Where an earlier try may have been carried out, it may stand in line.
-            if !again {
-                cmd.arg(&waiter).arg(most);
-            }
+            // It joins the line only in the step that ends the lease, so not twice, however often it is asked.
+            cmd.arg(&whose[..]).arg(&which[..]).arg(&waiter).arg(most);
         };
         let mut answered = self.way.call_in_time(shard, &self.scripts.release, &build).await?;
         if let Some((token, now, queued)) = answer::rotated(&answered.value) {
@@ -38,7 +35,7 @@ impl RedisStore {
             self.hub.stands_at(request.ticket, queued.place);
             let answer = Answer::Queued(queued);
             self.busy.heard(&request.key, &answer);
-            return Ok(Rotated::Asked(token, Reply::new(answer, answered.sent, now)));
+            return Ok(Rotated::Asked(token, Ok(Reply::new(answer, answered.sent, now))));
         }
         match (self.read(answer::released(answered.take()))?, answered.unsure) {
             // An earlier try may have been carried out, or the lease had ended before.
@@ -52,7 +49,7 @@ impl RedisStore {
             (Released::Released { token }, _) => {
                 // It stands in no line, so it need not be looked for there.
                 self.hub.forget(request.ticket);
-                Ok(Rotated::Asked(token, self.acquire(request).await?))
+                Ok(Rotated::Asked(token, self.acquire(request).await))
             }
         }
     }

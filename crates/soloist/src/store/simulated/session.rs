@@ -285,6 +285,7 @@ impl Store for SimulatedStore {
     }
 
     async fn rotate(&self, held: Ticket, request: &Request) -> Result<Rotated> {
+        let stood = self.hub.place(request.ticket).is_some();
         self.hub.listen(request.ticket, &request.key).ok_or(Error::Closed)?;
         let (planted, session) = (self.planted(), self.session);
         let asked = Planted::request(planted, request, session);
@@ -292,14 +293,19 @@ impl Store for SimulatedStore {
         let verb = move |table: &mut Table, step: &mut Step<'_>| table.rotate(held, &asked, session, step);
         let Answered { value, sent, now, unsure } = self.ask("rotate", verb).await?;
         Ok(match value {
-            Ok((token, answer)) => Rotated::Asked(token, self.asked(request, Reply::new(answer, sent, now))),
+            Ok((token, answer)) => {
+                Rotated::Asked(token, Ok(self.asked(request, Reply::new(answer, sent, now))))
+            }
             // As of a release; and the request may stand in line.
             Err(_) if unsure => {
                 let (key, why) = (request.key.clone(), "no answer".into());
                 return Err(Error::Unknown { verb: "release", key, why });
             }
             Err(holding) => {
-                self.hub.forget(request.ticket);
+                // Nothing was asked for, but before.
+                if !stood {
+                    self.hub.forget(request.ticket);
+                }
                 Rotated::NotHeld(holding)
             }
         })

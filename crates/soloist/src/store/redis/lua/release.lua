@@ -33,7 +33,10 @@ if held and ARGV[2] == 'T' and string.sub(held, 8, 31) == ARGV[1] then
     -- Nobody but the next one is to be told: `hand_over`, as far as it goes in most cases.
     --- needs clock
     local ttl, whose, tokens = struct.unpack('>I7c24xB', waiter)
-    if struct.unpack('>I7', held) > now and now <= tonumber(ARGV[#ARGV]) and tokens == 1
+    local counter = tokens > 1 and redis.call('ZRANGE', fence, 0, 0, 'WITHSCORES')
+    if struct.unpack('>I7', held) > now and now <= tonumber(ARGV[#ARGV])
+      -- Several tokens are those of the time that has passed since the last one, if that is enough.
+      and (not counter or (counter[1] == 't' and now - counter[2] >= tokens))
       and redis.pcall('ZADD', fence, 'XX', 'GT', 'CH', stamp, 't') == 1 then
       local life = HANDOVER_LIFE
       if ttl < HANDOVER_TTL then
@@ -41,7 +44,7 @@ if held and ARGV[2] == 'T' and string.sub(held, 8, 31) == ARGV[1] then
       else
         ttl = HANDOVER_TTL
       end
-      local record = struct.pack('>I7c24I7I7', now + ttl, whose, now, now) .. string.sub(waiter, 32)
+      local record = struct.pack('>I7c24I7I7', now + ttl, whose, now - tokens + 1, now) .. string.sub(waiter, 32)
       local address, heard = 's:' .. string.sub(whose, 17)
       if CLUSTER then
         heard = redis.call('SPUBLISH', SHARD .. address, 'G' .. record)
