@@ -345,10 +345,11 @@ impl<'a> Lock<'a> {
     }
 
     /// Releases a lease of this key and stands in line again, behind all who wait: the holder takes turns with the others. The
-    /// same as [`Lease::release`] and then this, in one step where the store can: on a Redis and on the local store that
-    /// is one request in place of two. Where nobody waits, the key is granted again, with a larger token.
+    /// same as [`Lease::release`] and then this, in one step where the store can: on the local store, and on a Redis while
+    /// nobody watches events, that is one request in place of two. Where nobody waits, the key is granted again, with a
+    /// larger token.
     ///
-    /// The options are those of this request: a wait, or another name or ttl. With [`force`](Lock::force), a wait of zero
+    /// The options are those of this request: a wait, counted from now on, or another name or ttl. With [`force`](Lock::force), a wait of zero
     /// or a [`cohort`](Lock::cohort), and for a lease of another key or client, it is two steps.
     ///
     /// # Errors
