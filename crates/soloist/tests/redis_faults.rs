@@ -271,13 +271,19 @@ async fn a_lost_reply_is_asked_for_again_and_never_a_false_yes() {
     assert_eq!(in_time(store.publish(&publication)).await.unwrap(), Published::Published);
 }
 
-#[tokio::test]
-async fn a_rotation_whose_reply_was_lost_is_unknown_and_joins_the_line_once() {
+/// A server, a wire in front of it, a store behind that and one beside it.
+async fn behind_a_wire() -> (RedisServer, FaultyWire, RedisStore, RedisStore) {
     let server = RedisServer::start();
     let wire = wire(&server);
     let options = hasty().health_check(Duration::from_secs(3600));
     let store = RedisStore::connect_with(&wire.url(), options).await.unwrap();
     let direct = RedisStore::connect(&server.url()).await.unwrap();
+    (server, wire, store, direct)
+}
+
+#[tokio::test]
+async fn a_rotation_whose_reply_was_lost_is_unknown_and_joins_the_line_once() {
+    let (_server, wire, store, direct) = behind_a_wire().await;
     let (held, next, again) = (lock("k"), lock("k"), lock("k"));
     granted(&store.acquire(&held).await.unwrap());
     // The server knows the script, so the reply that is lost is not "no such script".
@@ -296,11 +302,7 @@ async fn a_rotation_whose_reply_was_lost_is_unknown_and_joins_the_line_once() {
 
 #[tokio::test]
 async fn a_rotation_that_never_arrived_is_asked_for_again() {
-    let server = RedisServer::start();
-    let wire = wire(&server);
-    let options = hasty().health_check(Duration::from_secs(3600));
-    let store = RedisStore::connect_with(&wire.url(), options).await.unwrap();
-    let direct = RedisStore::connect(&server.url()).await.unwrap();
+    let (_server, wire, store, direct) = behind_a_wire().await;
     let (held, next, again) = (lock("k"), lock("k"), lock("k"));
     granted(&store.acquire(&held).await.unwrap());
     let standing = queued(direct.acquire(&next).await.unwrap());
@@ -315,11 +317,7 @@ async fn a_rotation_that_never_arrived_is_asked_for_again() {
 
 #[tokio::test]
 async fn a_lost_wake_up_is_recovered_by_the_next_look() {
-    let server = RedisServer::start();
-    let wire = wire(&server);
-    let options = hasty().health_check(Duration::from_secs(3600));
-    let direct = RedisStore::connect(&server.url()).await.unwrap();
-    let store = RedisStore::connect_with(&wire.url(), options).await.unwrap();
+    let (_server, wire, store, direct) = behind_a_wire().await;
     let holder = Request { ttl: Ttl::new(Duration::from_secs(1)), ..lock("k") };
     let waiter = lock("k");
     granted(&direct.acquire(&holder).await.unwrap());
