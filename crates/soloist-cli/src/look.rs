@@ -14,6 +14,11 @@ use crate::signals::{Signals, until_ended};
 use crate::talk;
 use crate::units::{human, utc};
 
+/// Said where a list is empty.
+pub(crate) const NONE: &str = "no key is held, waited for, or has a result";
+/// Said in place of events that could not be heard.
+pub(crate) const MISSED: &str = "missed: some events could not be heard";
+
 /// The columns of [`row`].
 pub(crate) const HEAD: [&str; 8] = ["KEY", "HOLDER", "TOKEN", "HELD", "LEFT", "WAITING", "RESULT", "NOTE"];
 
@@ -36,7 +41,7 @@ pub(crate) async fn ls(client: &Client, args: PatternArgs, json: bool) -> Outcom
         return Ok(0);
     }
     if infos.is_empty() {
-        talk::note("no key is held, waited for, or has a result");
+        talk::note(NONE);
         return Ok(0);
     }
     let mut rows = vec![HEAD.map(String::from).to_vec()];
@@ -61,11 +66,9 @@ pub(crate) async fn watch(client: &Client, args: PatternArgs, json: bool) -> Out
                 Told::ClockStepped { by_ms } if json => {
                     out::json(&json!({ "event": "clock_stepped", "by_ms": by_ms }))?;
                 }
-                Told::ClockStepped { by_ms } => {
-                    out::line(&format!("clock_stepped: the server's clock was set by {by_ms} ms"))?;
-                }
+                Told::ClockStepped { by_ms } => out::line(&clock_stepped_text(by_ms))?,
                 _ if json => out::json(&json!({ "event": "missed" }))?,
-                _ => out::line("missed: some events could not be heard")?,
+                _ => out::line(MISSED)?,
             }
         }
         Err::<u8, Failure>(Failure::own("the store ended the subscription"))
@@ -97,7 +100,8 @@ fn kind(kind: OutcomeKind) -> &'static str {
     }
 }
 
-fn since(info: &KeyInfo, then: u64) -> Duration {
+/// How long ago that was, by the store's clock.
+pub(crate) fn since(info: &KeyInfo, then: u64) -> Duration {
     Duration::from_micros(info.now.saturating_sub(then))
 }
 
@@ -199,6 +203,10 @@ fn event_object(event: &Event) -> Value {
         object["from"] = json!(from);
     }
     object
+}
+
+pub(crate) fn clock_stepped_text(by_ms: i64) -> String {
+    format!("clock_stepped: the server's clock was set by {by_ms} ms")
 }
 
 pub(crate) fn event_text(event: &Event) -> String {

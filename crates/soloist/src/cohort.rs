@@ -327,7 +327,7 @@ pub(crate) struct Standing {
 impl Standing {
     /// Waits for the lease, or asks the store for it when it is told to. `ask` makes the request, if there is none under
     /// way. Cancel safe: dropping it keeps the place.
-    pub(crate) async fn lease(&mut self, ask: impl Fn() -> Asking) -> Result<Lease> {
+    pub(crate) async fn lease(&mut self, ask: impl Fn(&Terms, &Asker) -> Asking) -> Result<Lease> {
         let came = poll_fn(|cx| {
             if !self.asks {
                 match self.waiter.poll_told(cx) {
@@ -345,10 +345,15 @@ impl Standing {
         came
     }
 
-    fn poll_asking(&mut self, cx: &mut Context<'_>, ask: &impl Fn() -> Asking) -> Poll<Result<Lease>> {
+    fn poll_asking(
+        &mut self,
+        cx: &mut Context<'_>,
+        ask: &impl Fn(&Terms, &Asker) -> Asking,
+    ) -> Poll<Result<Lease>> {
         if self.asking.is_none() {
             let parked = lock(&self.cohort.state).parked.take();
-            self.asking = Some(parked.unwrap_or_else(ask));
+            let anew = || ask(&self.cohort.terms, &self.waiter.asker);
+            self.asking = Some(parked.unwrap_or_else(anew));
         }
         let Some(asking) = self.asking.as_mut() else { return Poll::Pending };
         let Poll::Ready(asked) = asking.as_mut().poll(cx) else { return Poll::Pending };

@@ -402,13 +402,12 @@ impl<'a> Lock<'a> {
         let (key, wait) = ask.checked()?;
         let span = observe::lock_span(key, &ask.holder);
         let terms = Terms { key: key.clone(), ttl: ask.ttl, max_hold: ask.max_hold, replicas, members };
-        let Ask { holder, note, max_waiting, .. } = ask.clone();
-        let asker = Asker { holder, note, max_waiting };
-        let request = || {
-            let place = client.place(terms.request(&asker), terms.max_hold);
-            cohort::asking(place, Arc::clone(client.store()), replicas)
+        let (holder, note, max_waiting) = (ask.holder.clone(), ask.note.clone(), ask.max_waiting);
+        let request = |terms: &Terms, asker: &Asker| {
+            let place = client.place(terms.request(asker), terms.max_hold);
+            cohort::asking(place, Arc::clone(client.store()), terms.replicas)
         };
-        let mut standing = client.cohorts().stand(terms.clone(), asker.clone());
+        let mut standing = client.cohorts().stand(terms, Asker { holder, note, max_waiting });
         let Some(limit) = wait else { return standing.lease(request).instrument(span).await };
         let began = Moment::now();
         if let Ok(lease) = tokio::time::timeout(limit, standing.lease(request)).instrument(span).await {

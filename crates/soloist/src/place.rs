@@ -181,9 +181,7 @@ impl Place {
             }
             Err(_) => {
                 self.ran_out = true;
-                let (store, why) =
-                    (self.store.name().into(), format!("no answer within the wait of {limit:?}"));
-                Err(Error::Unavailable { store, why })
+                Err(self.no_answer(limit))
             }
         }
     }

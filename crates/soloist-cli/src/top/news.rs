@@ -49,10 +49,8 @@ impl News {
     pub(crate) fn text(&self) -> String {
         match self {
             News::Event(event) => look::event_text(event),
-            News::Missed => "missed: some events could not be heard".into(),
-            News::ClockStepped { by_ms } => {
-                format!("clock_stepped: the server's clock was set by {by_ms} ms")
-            }
+            News::Missed => look::MISSED.into(),
+            News::ClockStepped { by_ms } => look::clock_stepped_text(*by_ms),
             News::Said(said) => plain(said),
         }
     }

@@ -107,7 +107,7 @@ impl Picture {
 
 /// How long it has been held; a free one less than any that is held.
 fn held_for(info: &KeyInfo) -> Option<Duration> {
-    info.holding.as_ref().map(|now| Duration::from_micros(info.now.saturating_sub(now.since)))
+    info.holding.as_ref().map(|now| look::since(info, now.since))
 }
 
 /// More digits would claim to know more.

@@ -13,6 +13,7 @@ use super::window::Window;
 const GRANTS: Duration = Duration::from_secs(10);
 /// Losses are rare, and to be seen by whoever looks away for a moment.
 const LOSSES: Duration = Duration::from_secs(60);
+
 /// All that is known of the keys that match the pattern.
 #[derive(Debug)]
 pub(crate) struct State {

@@ -126,7 +126,7 @@ fn list(frame: &mut Frame<'_>, mut room: Room, face: &mut Face, view: &View<'_>)
     write(frame, room.left, lines.skip(1 - usize::from(head)));
     if rows.is_empty() && room.left.height > head {
         let below = Rect { y: room.left.y + head, height: 1, ..room.left };
-        write(frame, below, [("no key is held, waited for, or has a result".into(), dim())]);
+        write(frame, below, [(look::NONE.into(), dim())]);
     }
 }
 

@@ -37,6 +37,14 @@ fn holding(holding: &mut Holding) {
     shorten(&mut holding.token);
 }
 
+fn released(released: &mut Released) {
+    match released {
+        Released::Released { token } => shorten(token),
+        Released::NotHeld(Some(held)) => holding(held),
+        Released::NotHeld(None) => {}
+    }
+}
+
 fn info(info: &mut KeyInfo) {
     if let Some(held) = &mut info.holding {
         holding(held);
@@ -71,16 +79,12 @@ pub fn said(mut said: Said) -> Said {
                 }
             }
         }
-        Said::Rotated(released, again) => {
-            let Said::Released(released) = self::said(Said::Released(released.clone())) else {
-                unreachable!()
-            };
-            return Said::Rotated(released, again.clone().map(answer));
+        Said::Rotated(one, again) => {
+            released(one);
+            *again = again.take().map(answer);
         }
-        Said::Released(Released::Released { token }) => shorten(token),
-        Said::Released(Released::NotHeld(Some(held))) | Said::Published(Published::Refused(Some(held))) => {
-            holding(held);
-        }
+        Said::Released(one) => released(one),
+        Said::Published(Published::Refused(Some(held))) => holding(held),
         Said::Info(it) => info(it),
         Said::Infos(all) => all.iter_mut().for_each(info),
         _ => {}
