@@ -15,7 +15,8 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 
 use super::command::Cmd;
-use super::pipeline::{Pipeline, late};
+use super::fault::late;
+use super::pipeline::{Hears, Pipeline};
 
 /// One connection, shared by all who ask. It closes when the last of these is dropped.
 #[derive(Clone)]
@@ -33,20 +34,12 @@ impl std::fmt::Debug for Connection {
 impl Connection {
     /// Connects and logs in. It has no limit of time of its own.
     pub(super) async fn open(client: &Client) -> RedisResult<Self> {
-        let info = client.get_connection_info();
-        let pipeline = match info.addr() {
-            ConnectionAddr::Tcp(host, port) => Pipeline::over(tcp(host, *port, info.tcp_settings()).await?),
-            ConnectionAddr::Unix(path) => Pipeline::over(UnixStream::connect(path).await?),
-            _ => {
-                // The limits are ours: a reply that is late must not be taken for the next one's.
-                let config =
-                    AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-                let connected = client.get_multiplexed_async_connection_with_config(&config).await?;
-                return Ok(Connection::Tls(connected));
-            }
-        };
-        log_in(&pipeline, info.redis_settings()).await?;
-        Ok(Connection::Ours(pipeline))
+        if let Some(pipeline) = ours(client, None).await? {
+            return Ok(Connection::Ours(pipeline));
+        }
+        // The limits are ours: a reply that is late must not be taken for the next one's.
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        Ok(Connection::Tls(client.get_multiplexed_async_connection_with_config(&config).await?))
     }
 
     /// Asks: the request is on its way before the answer is awaited. Without an answer within `limit` that ends with
@@ -136,6 +129,20 @@ impl ConnectionLike for Connection {
             Connection::Tls(connection) => connection.get_db(),
         }
     }
+}
+
+/// A connection of our own, logged in, which hears messages if that is told where they go. `None`: it is for TLS.
+pub(super) async fn ours(client: &Client, hears: Option<Hears>) -> RedisResult<Option<Pipeline>> {
+    let info = client.get_connection_info();
+    let pipeline = match info.addr() {
+        ConnectionAddr::Tcp(host, port) => {
+            Pipeline::over(tcp(host, *port, info.tcp_settings()).await?, hears)
+        }
+        ConnectionAddr::Unix(path) => Pipeline::over(UnixStream::connect(path).await?, hears),
+        _ => return Ok(None),
+    };
+    log_in(&pipeline, info.redis_settings()).await?;
+    Ok(Some(pipeline))
 }
 
 /// Connects to the first of a host's addresses that answers.

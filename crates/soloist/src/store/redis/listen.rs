@@ -4,25 +4,24 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use redis::RedisError;
-use redis::aio::{PubSub, PubSubSink, PubSubStream};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
+use super::audience::{Audience, Of};
 use super::backoff::Backoff;
 use super::greeting::{self, Failed};
 use super::keys;
 use super::options::RedisOptions;
-use super::pack::{self, Message};
 use super::seat::Seat;
+use super::subscriber::{self, Channels, Messages, PassOn};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::name::Session;
 use crate::observe;
 use crate::store::hub::Hub;
-use crate::store::results::{self, RESULTS_KEPT, is_about_a_result};
+use crate::store::results;
 use crate::store::{Results, Told};
 
 /// How many events a slow subscriber may lag behind before it misses some.
@@ -32,13 +31,6 @@ pub(super) const EVENTS_KEPT: usize = 4096;
 const ASKED_EACH: Duration = Duration::from_millis(250);
 
 type Watch = oneshot::Sender<Result<broadcast::Receiver<Told>>>;
-
-/// What is watched.
-#[derive(Clone, Copy)]
-enum Of {
-    All,
-    Results,
-}
 
 /// What the store asks of the task.
 enum Wish {
@@ -103,16 +95,13 @@ impl Results for RedisResults {
     }
 }
 
-/// What the task needs to connect and to pass on what it hears.
+/// What the task needs to connect and to hear.
 struct Ear {
     seat: Seat,
     session: Session,
-    hub: Arc<Hub>,
+    audience: Arc<Audience>,
     up: watch::Sender<Option<usize>>,
     wishes: mpsc::UnboundedReceiver<Wish>,
-    events: broadcast::Sender<Told>,
-    /// What of them is about results, for those who keep some.
-    results: broadcast::Sender<Told>,
     complete: Arc<Complete>,
     /// Whether the events are subscribed to.
     watching: bool,
@@ -128,22 +117,20 @@ impl Listener {
     ) -> Result<Self> {
         let (up, is_up) = watch::channel(None);
         let (wishes, wished) = mpsc::unbounded_channel();
-        let (told, seat) = (Arc::clone(&hub), seat.clone());
-        let complete = Arc::<Complete>::default();
+        let audience = Audience::new(&seat.nodes().store, &hub, events).into();
+        let (seat, complete) = (seat.clone(), Arc::<Complete>::default());
         let ear = Ear {
             seat: seat.clone(),
             session,
-            hub: told,
+            audience,
             up,
             wishes: wished,
-            events,
-            results: broadcast::channel(RESULTS_KEPT).0,
             complete: Arc::clone(&complete),
             watching: false,
         };
-        let (node, pubsub) = ear.open().await.map_err(|failed| failed.error)?;
-        ear.up.send_replace(Some(node));
-        Ok(Listener { up: is_up, seat, hub, wishes, complete, task: tokio::spawn(ear.listen(node, pubsub)) })
+        let heard = ear.open().await.map_err(|failed| failed.error)?;
+        ear.up.send_replace(Some(heard.node));
+        Ok(Listener { up: is_up, seat, hub, wishes, complete, task: tokio::spawn(ear.listen(heard)) })
     }
 
     /// Whether wake-ups are heard now where the verbs go.
@@ -214,19 +201,29 @@ impl Drop for Listener {
     }
 }
 
+/// A connection that hears.
+struct Heard {
+    /// Of which node.
+    node: usize,
+    channels: Channels,
+    messages: Messages,
+}
+
 impl Ear {
     /// Opens a connection that hears already, where the verbs go.
-    async fn open(&self) -> Result<(usize, PubSub), Failed> {
+    async fn open(&self) -> Result<Heard, Failed> {
         let (store, limit) = (&self.seat.nodes().store, self.options().connect_timeout);
         let node = self.seat.node().await;
         let client = self.seat.nodes().client(node)?;
+        let audience = Arc::clone(&self.audience);
+        let pass_on: PassOn = Arc::new(move |payload| audience.tell(payload));
         let opening = async {
-            let mut pubsub = client.get_async_pubsub().await?;
-            pubsub.subscribe(keys::channel(self.session)).await?;
+            let (mut channels, messages) = subscriber::open(&client, pass_on).await?;
+            channels.subscribe(&keys::channel(self.session)).await?;
             if self.watching {
-                pubsub.subscribe(keys::EVENTS).await?;
+                channels.subscribe(keys::EVENTS.as_bytes()).await?;
             }
-            Ok::<_, RedisError>((node, pubsub))
+            Ok::<_, RedisError>(Heard { node, channels, messages })
         };
         match timeout(limit, opening).await {
             Ok(opened) => opened.map_err(|error| greeting::failed(&error, store)),
@@ -239,11 +236,11 @@ impl Ear {
     }
 
     /// Hears, and connects again without a limit of tries.
-    async fn listen(mut self, mut node: usize, mut pubsub: PubSub) {
-        let store = Arc::clone(&self.seat.nodes().store);
+    async fn listen(mut self, mut heard: Heard) {
+        let (store, audience) = (Arc::clone(&self.seat.nodes().store), Arc::clone(&self.audience));
         loop {
-            let (sink, stream) = pubsub.split();
-            let why = match self.hear(node, sink, stream).await {
+            let Heard { node, channels, mut messages } = heard;
+            let why = match self.hear(node, channels, &mut messages).await {
                 Stop::Lost(why) => why,
                 Stop::Ended(told) => {
                     let _ = told.send(());
@@ -251,13 +248,15 @@ impl Ear {
                 }
             };
             observe::connection_lost(&store, "wake-ups", &why);
+            // Invariant: nothing is heard of this connection after what is said of its loss.
+            messages.end().await;
             // Invariant: no result is served of which nothing would be heard.
             self.complete.set(None);
-            let _ = self.results.send(Told::Missed);
+            audience.missed(Of::Results);
             self.up.send_replace(None);
             self.seat.doubt(node, &why);
             let mut backoff = Backoff::new();
-            (node, pubsub) = loop {
+            heard = loop {
                 backoff.pause().await;
                 match self.open().await {
                     Ok(opened) => break opened,
@@ -265,47 +264,44 @@ impl Ear {
                 }
             };
             // Heard again, and only now: what was said meanwhile is lost, so everybody asks again.
-            self.up.send_replace(Some(node));
+            self.up.send_replace(Some(heard.node));
             observe::connected_again(&store, "wake-ups");
-            self.hub.look_all(true);
-            let _ = self.events.send(Told::Missed);
+            audience.hub.look_all(true);
+            audience.missed(Of::All);
             // Before all is known to be heard again: what was asked for meanwhile is not certain either.
-            let _ = self.results.send(Told::Missed);
+            audience.missed(Of::Results);
         }
     }
 
-    /// Passes on what is said until the connection fails or is to end.
-    async fn hear(&mut self, node: usize, mut sink: PubSubSink, mut stream: PubSubStream) -> Stop {
+    /// Has passed on what is said until the connection fails or is to end.
+    async fn hear(&mut self, node: usize, mut channels: Channels, messages: &mut Messages) -> Stop {
         let (heard, mut all_heard) = mpsc::unbounded_channel();
-        let health = healthy(sink.clone(), self.options().clone(), Arc::clone(&self.complete), heard);
-        let seat = self.seat.clone();
+        let health = healthy(channels.clone(), self.options().clone(), Arc::clone(&self.complete), heard);
+        let (seat, audience) = (self.seat.clone(), Arc::clone(&self.audience));
         let moved = seat.moved(node);
         tokio::pin!(health, moved);
         loop {
             tokio::select! {
                 biased;
-                said = stream.next() => {
-                    let Some(said) = said else { return Stop::Lost("it was closed".into()) };
-                    self.pass_on(said.get_payload_bytes());
-                    if self.watching && self.events.receiver_count() + self.results.receiver_count() == 0
-                        && let Err(why) = self.watch_no_more(&mut sink).await
-                    {
-                        return Stop::Lost(why);
-                    }
-                }
+                () = messages.pass_on() => return Stop::Lost("it was closed".into()),
                 why = &mut health => return Stop::Lost(why),
                 // Only now: nothing is left of what the server said before its answer.
                 Some(at) = all_heard.recv() => self.complete.set(Some(at)),
                 () = &mut moved => return Stop::Lost("another node is the primary now".into()),
+                () = audience.left.notified() => if self.watching && !audience.watches()
+                    && let Err(why) = self.watch_no_more(&mut channels).await
+                {
+                    return Stop::Lost(why);
+                },
                 Some(wish) = self.wishes.recv() => match wish {
                     Wish::Watch(of, watch) => {
-                        if let Err(why) = self.watch_events(&mut sink, of, watch).await {
+                        if let Err(why) = self.watch_events(&mut channels, of, watch).await {
                             return Stop::Lost(why);
                         }
                     }
                     Wish::End(told) => {
-                        let ending = sink.unsubscribe(keys::channel(self.session));
-                        let _ = timeout(self.options().response_timeout, ending).await;
+                        let name = keys::channel(self.session);
+                        let _ = timeout(self.options().response_timeout, channels.unsubscribe(&name)).await;
                         return Stop::Ended(told);
                     }
                 },
@@ -314,32 +310,10 @@ impl Ear {
         }
     }
 
-    fn pass_on(&self, payload: &[u8]) {
-        match pack::message(payload) {
-            Some(Message::Wake(tickets, wake)) => {
-                for ticket in tickets {
-                    self.hub.tell(ticket, wake.clone());
-                }
-            }
-            // An error means that nobody watches any more.
-            Some(Message::Events(events)) => {
-                for event in events {
-                    if is_about_a_result(&event.kind) {
-                        let _ = self.results.send(Told::Event(event.clone()));
-                    }
-                    let _ = self.events.send(Told::Event(event));
-                }
-            }
-            None => {
-                tracing::warn!(store = %self.seat.nodes().store, "a message that this version does not know")
-            }
-        }
-    }
-
     /// Ends the subscription to the events, which nobody here watches any more.
-    async fn watch_no_more(&mut self, sink: &mut PubSubSink) -> Result<(), String> {
+    async fn watch_no_more(&mut self, channels: &mut Channels) -> Result<(), String> {
         let limit = self.options().response_timeout;
-        match timeout(limit, sink.unsubscribe(keys::EVENTS)).await {
+        match timeout(limit, channels.unsubscribe(keys::EVENTS.as_bytes())).await {
             Ok(Ok(())) => self.watching = false,
             Ok(Err(error)) => return Err(error.to_string()),
             Err(_) => return Err(format!("no answer within {limit:?}")),
@@ -348,26 +322,21 @@ impl Ear {
     }
 
     /// Subscribes to the events, if that is not done yet, and answers who wants them.
-    async fn watch_events(&mut self, sink: &mut PubSubSink, of: Of, watch: Watch) -> Result<(), String> {
-        let events = match of {
-            Of::All => self.events.subscribe(),
-            Of::Results => self.results.subscribe(),
-        };
+    async fn watch_events(&mut self, channels: &mut Channels, of: Of, watch: Watch) -> Result<(), String> {
+        let (events, store) = (self.audience.watch(of), &self.seat.nodes().store);
         if !self.watching {
-            let limit = Instant::now() + self.options().response_timeout;
-            let subscribed = timeout_at(limit, sink.subscribe(keys::EVENTS)).await;
-            match subscribed {
+            let limit = self.options().response_timeout;
+            match timeout(limit, channels.subscribe(keys::EVENTS.as_bytes())).await {
                 Ok(Ok(())) => self.watching = true,
                 Ok(Err(error)) => {
-                    let error = greeting::failed(&error, &self.seat.nodes().store).error;
+                    let error = greeting::failed(&error, store).error;
                     let lost = matches!(error, Error::Unavailable { .. });
                     let why = error.to_string();
                     let _ = watch.send(Err(error));
                     return if lost { Err(why) } else { Ok(()) };
                 }
                 Err(_) => {
-                    let error =
-                        greeting::silent(self.options().response_timeout, &self.seat.nodes().store).error;
+                    let error = greeting::silent(limit, store).error;
                     let why = error.to_string();
                     let _ = watch.send(Err(error));
                     return Err(why);
@@ -384,7 +353,7 @@ impl Ear {
 ///
 /// Each answer comes behind all that the server said before it, and tells so: `heard` gets the moment before the question.
 async fn healthy(
-    mut sink: PubSubSink,
+    mut channels: Channels,
     options: RedisOptions,
     complete: Arc<Complete>,
     heard: mpsc::UnboundedSender<Moment>,
@@ -396,8 +365,8 @@ async fn healthy(
             () = tokio::time::sleep(options.health_check) => {}
         }
         let asked = Moment::now();
-        match timeout(options.response_timeout, sink.ping::<redis::Value>()).await {
-            Ok(Ok(_)) => drop(heard.send(asked)),
+        match timeout(options.response_timeout, channels.ping()).await {
+            Ok(Ok(())) => drop(heard.send(asked)),
             Ok(Err(error)) => return error.to_string(),
             Err(_) => return format!("no answer within {:?}", options.response_timeout),
         }

@@ -5,13 +5,16 @@
 mod address;
 mod answer;
 mod at;
+mod audience;
 mod backoff;
 pub mod bridge;
 pub(crate) mod cluster;
 mod command;
 mod connection;
 pub(crate) mod examine;
+mod fault;
 mod greeting;
+
 mod keys;
 mod link;
 mod listen;
@@ -31,6 +34,7 @@ mod scripts;
 mod seat;
 pub(crate) mod sentinel;
 mod server_clock;
+mod subscriber;
 mod trouble;
 mod watched;
 mod way;

@@ -7,19 +7,19 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use redis::{ParsingError, RedisError, RedisResult, Value};
+use redis::{RedisResult, Value};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, Timeout, timeout};
 
+use super::fault::{Fault, late};
 use super::reply::Replies;
 
 /// So much is read at a time, at least.
@@ -74,6 +74,9 @@ struct Asked {
     heard: Vec<Value>,
 }
 
+/// What a connection that subscribes does with each message, which is told its payload.
+pub(super) type Hears = Box<dyn FnMut(&[u8]) + Send>;
+
 /// The future of an answer.
 pub(super) enum Asking {
     Waits(Answered),
@@ -97,37 +100,6 @@ impl Future for Asking {
         };
         Poll::Ready(answered.unwrap_or_else(|_| Err(Fault::closed("its runtime has ended").error())))
     }
-}
-
-/// Why a stream ends.
-#[derive(Clone, Debug)]
-pub(super) enum Fault {
-    Lost(io::ErrorKind, String),
-    Nonsense(String),
-}
-
-impl Fault {
-    fn error(&self) -> RedisError {
-        match self {
-            Fault::Lost(kind, why) => io::Error::new(*kind, why.clone()).into(),
-            Fault::Nonsense(what) => ParsingError::from(what.clone()).into(),
-        }
-    }
-
-    fn closed(why: &str) -> Self {
-        Fault::Lost(io::ErrorKind::BrokenPipe, why.into())
-    }
-}
-
-impl From<io::Error> for Fault {
-    fn from(error: io::Error) -> Self {
-        Fault::Lost(error.kind(), error.to_string())
-    }
-}
-
-/// No answer came within this time.
-pub(super) fn late(limit: Duration) -> RedisError {
-    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")).into()
 }
 
 impl Desk {
@@ -162,8 +134,12 @@ impl Desk {
 }
 
 impl Pipeline {
-    /// Takes a stream over. Its task lives on the current runtime, as long as any of the ways to it.
-    pub(super) fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+    /// Takes a stream over, with what is done with messages if it subscribes. Its task lives on the current runtime,
+    /// as long as any of the ways to it.
+    pub(super) fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        hears: Option<Hears>,
+    ) -> Self {
         let desk = Arc::<Desk>::default();
         let mut carrier = Carrier {
             stream,
@@ -175,6 +151,7 @@ impl Pipeline {
             replies: Replies::default(),
             asked: VecDeque::new(),
             answered: 0,
+            hears,
             stood_back: false,
             alarm: None,
             alarm_at: None,
@@ -234,6 +211,8 @@ struct Carrier<S> {
     asked: VecDeque<Asked>,
     /// How many were answered at once, the last time: so many may well ask again at once.
     answered: usize,
+    /// Where messages go: they are no answers.
+    hears: Option<Hears>,
     /// Whether others were let go first.
     stood_back: bool,
     /// Wakes this task when the first of them has waited for too long.
@@ -348,6 +327,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
             let (reply, read) = self.replies.next(&self.heard[self.read..]).map_err(Fault::Nonsense)?;
             self.read += read;
             let Some(reply) = reply else { break };
+            if let Some(hears) = &mut self.hears
+                && let Some(payload) = message(&reply)
+            {
+                hears(payload);
+                continue;
+            }
             if let Some(asked) = self.asked.front_mut()
                 && asked.before > 0
             {
@@ -407,6 +392,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
     }
 }
 
+/// The payload of a message, as a connection that subscribes hears it: no answer to what is asked there begins like that.
+fn message(said: &Value) -> Option<&[u8]> {
+    match said {
+        Value::Array(parts) => match &parts[..] {
+            [Value::BulkString(kind), _, Value::BulkString(payload)] if kind == b"message" => Some(payload),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 impl<S> Carrier<S> {
     /// Tells everybody why there is no answer.
     fn end(&mut self, fault: &Fault) {
@@ -428,6 +424,7 @@ impl<S> Drop for Carrier<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::sync::mpsc;
 
@@ -446,7 +443,7 @@ mod tests {
 
     fn pair() -> (Pipeline, DuplexStream) {
         let (here, there) = duplex(1 << 16);
-        (Pipeline::over(here), there)
+        (Pipeline::over(here, None), there)
     }
 
     /// Reads so many requests.
@@ -498,7 +495,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_nothing_keeps_nobody_waiting() {
         let (here, _there) = duplex(16);
-        let pipeline = Pipeline::over(here);
+        let pipeline = Pipeline::over(here, None);
         for _ in 0..3 {
             let asked = pipeline.ask(Some(Duration::from_millis(20)), ping(0));
             assert!(told(asked).await.unwrap_err().is_timeout());
@@ -513,6 +510,44 @@ mod tests {
         assert_eq!(told(first).await.unwrap(), Value::Int(0));
         let error = told(pipeline.ask(Some(SOON), ping(1))).await.unwrap_err();
         assert!(error.to_string().contains("not asked"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn messages_between_answers_are_no_answers() {
+        let (here, mut server) = duplex(1 << 16);
+        let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let hears: Hears = Box::new(move |payload| said.send(payload.to_vec()).unwrap());
+        let pipeline = Pipeline::over(here, Some(hears));
+        let asked = [0, 1, 2].map(|word| pipeline.ask(Some(SOON), ping(word)));
+        let message =
+            |payload: &str| format!("*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n${}\r\n{payload}\r\n", payload.len());
+        let pong = "*2\r\n$4\r\npong\r\n$0\r\n\r\n";
+        let subscribed = "*3\r\n$9\r\nsubscribe\r\n$7\r\nmessage\r\n:1\r\n";
+        let all = [
+            &*message("a"),
+            subscribed,
+            &message("b"),
+            &message("message"),
+            "-ERR no\r\n",
+            pong,
+            &message(""),
+        ];
+        // However the bytes are cut.
+        for some in all.concat().as_bytes().chunks(5) {
+            server.write_all(some).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let [first, second, third] = asked;
+        let Value::Array(parts) = told(first).await.unwrap() else { panic!("no list") };
+        assert_eq!(parts[2], Value::Int(1));
+        assert_eq!(told(second).await.unwrap_err().detail(), Some("no"));
+        assert!(matches!(told(third).await.unwrap(), Value::Array(parts) if parts.len() == 2));
+        for payload in ["a", "b", "message", ""] {
+            assert_eq!(told(heard.recv()).await.unwrap(), payload.as_bytes());
+        }
+        // Whoever lets go of it hears nothing more.
+        drop(pipeline);
+        assert_eq!(told(heard.recv()).await, None);
     }
 
     #[tokio::test]
@@ -561,7 +596,7 @@ mod tests {
     async fn writes() -> usize {
         let ((here, mut server), gate) = (duplex(1 << 16), Arc::<Gate>::default());
         gate.open();
-        let pipeline = Pipeline::over(Gated(here, Arc::clone(&gate)));
+        let pipeline = Pipeline::over(Gated(here, Arc::clone(&gate)), None);
         let answering = tokio::spawn(async move {
             // Room for all of them, so that none is cut in two.
             let mut said = Vec::with_capacity(1 << 16);
@@ -649,7 +684,7 @@ mod tests {
         const TASKS: usize = 64;
         const ROUNDS: usize = 10;
         let ((here, mut server), gate) = (duplex(1 << 16), Arc::<Gate>::default());
-        let pipeline = Pipeline::over(Gated(here, Arc::clone(&gate)));
+        let pipeline = Pipeline::over(Gated(here, Arc::clone(&gate)), None);
         let (closes, asked) = (Arc::clone(&gate), Arc::new(AtomicUsize::new(0)));
         let answering = tokio::spawn(async move {
             for _ in 0..ROUNDS {
