@@ -19,6 +19,26 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Outcome<Self> {
+        Self::start_with(&[])
+    }
+
+    /// A cluster of one node, which has all slots.
+    pub(crate) fn start_cluster() -> Outcome<Self> {
+        let server = Self::start_with(&["--cluster-enabled", "yes"])?;
+        let mut connection = redis::Client::open(server.url())?.get_connection()?;
+        let all: Vec<u16> = (0..16384).collect();
+        redis::cmd("CLUSTER").arg("ADDSLOTS").arg(all).exec(&mut connection)?;
+        for _ in 0..1000 {
+            let info: String = redis::cmd("CLUSTER").arg("INFO").query(&mut connection)?;
+            if info.contains("cluster_state:ok") {
+                return Ok(server);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Err("a cluster of one node did not come up".into())
+    }
+
+    fn start_with(settings: &[&str]) -> Outcome<Self> {
         let dir = tempfile::tempdir()?;
         let mut said = String::new();
         // Between finding a free port and using it, somebody else may take it.
@@ -35,6 +55,7 @@ impl Server {
                     "--appendonly",
                     "no",
                 ])
+                .args(settings)
                 .current_dir(dir.path())
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())

@@ -81,7 +81,11 @@ async fn measure(bench: &Bench, placed: Placed, tasks: usize) -> Outcome<Vec<Row
 }
 
 /// Cycles a second of so many tasks, and the microseconds that this process worked for each.
-async fn many<C, F>(tasks: usize, window: Duration, one: impl Fn(usize) -> C) -> Outcome<(f64, f64)>
+pub(crate) async fn many<C, F>(
+    tasks: usize,
+    window: Duration,
+    one: impl Fn(usize) -> C,
+) -> Outcome<(f64, f64)>
 where
     C: Fn() -> F + Send + 'static,
     F: Future<Output = Outcome<()>> + Send,
@@ -107,7 +111,7 @@ where
 }
 
 /// The floor of one task.
-async fn alone(bare: &Bare, window: Duration) -> Outcome<(f64, f64)> {
+pub(crate) async fn alone(bare: &Bare, window: Duration) -> Outcome<(f64, f64)> {
     let one = |_| {
         let bare = bare.clone();
         move || {
@@ -119,7 +123,7 @@ async fn alone(bare: &Bare, window: Duration) -> Outcome<(f64, f64)> {
 }
 
 /// The floor of many tasks: pipelines, one after the other.
-async fn piped(bare: &Bare, window: Duration) -> Outcome<(f64, f64)> {
+pub(crate) async fn piped(bare: &Bare, window: Duration) -> Outcome<(f64, f64)> {
     let mut bare = bare.clone();
     bare.cycle("bare").await?; // the server knows the script
     let keys: Vec<String> = (0..DEEP).map(|key| format!("bare:{key}")).collect();

@@ -1,5 +1,6 @@
 //! What is measured, one case a file.
 
+mod cluster;
 mod cohort;
 mod cycle;
 mod deaths;
@@ -48,6 +49,7 @@ pub(crate) const ALL: &[Case] = &[
     Case { name: "hand-over", about: "from one process to the next on Redis", run: hand_over::run },
     Case { name: "cohort", about: "tasks of few processes that hand a lease on", run: cohort::run },
     Case { name: "turns", about: "commands and server time a turn, however long the line", run: turns::run },
+    Case { name: "cluster", about: "cycles and hand-overs on a cluster", run: cluster::run },
     Case { name: "link", about: "hand-over over a link with a delay", run: link::run },
     Case { name: "flight", about: "10,000 callers of one result", run: flight::run },
     Case { name: "kept", about: "a kept result, read again", run: kept::run },

@@ -22,11 +22,11 @@ async fn waiting(client: &Client) -> JoinHandle<Lease> {
     waits
 }
 
-/// Waits until the store counts the whole ttl of a lease that was handed over: until its first renewal it counts a short one,
-/// which no failover outlasts.
-async fn confirmed(client: &Client) {
+/// Waits until the store counts the whole ttl of a lease: until its first renewal one that was handed over, or taken
+/// without a script, has a short one, which no failover outlasts.
+async fn confirmed(client: &Client, key: &str) {
     until(async || {
-        let info = client.inspect("k").await.unwrap();
+        let info = client.inspect(key).await.unwrap();
         let end = info.holding.and_then(|holding| holding.deadline).unwrap();
         u128::from(end.saturating_sub(info.now)) > (LONG / 2).as_micros()
     })
@@ -67,7 +67,7 @@ async fn whatever_becomes_of_a_primary_its_replica_is_followed() {
 
     // It is killed, and comes back as a replica.
     let waits = waiting(&a).await;
-    confirmed(&a).await;
+    confirmed(&a, "k").await;
     copied(&cluster, at).await;
     let began = Instant::now();
     cluster.nodes[at].kill();
@@ -84,7 +84,7 @@ async fn whatever_becomes_of_a_primary_its_replica_is_followed() {
 
     // It hangs, and wakes up as one that knows nothing of all this.
     let waits = waiting(&b).await;
-    confirmed(&b).await;
+    confirmed(&b, "k").await;
     copied(&cluster, at).await;
     let began = Instant::now();
     cluster.nodes[at].freeze();
@@ -99,7 +99,7 @@ async fn whatever_becomes_of_a_primary_its_replica_is_followed() {
     at = next;
 
     // What was not copied is told as lost, and tokens grow all the same.
-    confirmed(&b).await;
+    confirmed(&b, "k").await;
     copied(&cluster, at).await;
     let replica = (0..6).find(|node| node % 3 == at % 3 && *node != at).unwrap();
     for (name, value) in [("masteruser", "nobody"), ("masterauth", "x")] {
@@ -114,6 +114,7 @@ async fn whatever_becomes_of_a_primary_its_replica_is_followed() {
     let other = (0..).map(|n| format!("other {n}")).find(|key| shard(key) == shard("k")).unwrap();
     let lost = a.lock(&other).ttl(LONG).await.unwrap();
     let before = lost.token();
+    confirmed(&a, &other).await;
     cluster.nodes[at].kill();
     assert_eq!(cluster.next_owner(asked, slot, at).await, replica);
     assert_eq!(soon(lost.lost()).await, Loss::Gone);

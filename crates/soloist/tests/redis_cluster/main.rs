@@ -8,6 +8,7 @@ mod cluster;
 mod connect;
 mod cost;
 mod failover;
+mod free;
 mod load;
 mod moves;
 #[path = "../support/party.rs"]
@@ -16,4 +17,6 @@ mod places;
 mod plain;
 #[path = "../support/redis_server.rs"]
 mod redis_server;
+#[path = "../support/request.rs"]
+mod request;
 mod rights;

@@ -1,6 +1,7 @@
 //! One request, as the bytes that a server reads.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 /// Room for what most requests say, so that it does not grow bit by bit.
 const USUAL: usize = 480;
@@ -54,15 +55,51 @@ impl Cmd {
         out.extend_from_slice(&self.bytes);
     }
 
+    /// The same script with one more key behind its others: `EVALSHA hash count key …`.
+    pub(super) fn with_key(&self, key: &str) -> Cmd {
+        let mut ends = self.ends();
+        let [head, count] = [ends.nth(1), ends.next()].map(Option::unwrap_or_default);
+        let keys: usize = self.word(head).iter().fold(0, |keys, digit| keys * 10 + usize::from(digit - b'0'));
+        let behind = if keys == 0 { count } else { ends.nth(keys - 1).unwrap_or(count) };
+        let mut cmd = Cmd { words: self.words, bytes: Vec::with_capacity(self.bytes.len() + key.len() + 16) };
+        cmd.bytes.extend_from_slice(&self.bytes[..head]);
+        cmd.words -= 1;
+        cmd.arg(keys + 1);
+        cmd.bytes.extend_from_slice(&self.bytes[count..behind]);
+        cmd.arg(key);
+        cmd.bytes.extend_from_slice(&self.bytes[behind..]);
+        cmd
+    }
+
+    /// Where each word ends.
+    fn ends(&self) -> impl Iterator<Item = usize> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            at = self.text(at)?.end + 2;
+            Some(at)
+        })
+    }
+
+    /// The word that begins here, with its length.
+    fn word(&self, at: usize) -> &[u8] {
+        self.text(at).map_or(&[], |text| &self.bytes[text])
+    }
+
+    /// Where its text stands.
+    fn text(&self, at: usize) -> Option<Range<usize>> {
+        let rest = self.bytes.get(at..)?;
+        let from = rest.iter().position(|byte| *byte == b'\n')? + 1;
+        let digits = rest[..from].iter().filter(|byte| byte.is_ascii_digit());
+        let len = digits.fold(0, |len, digit| len * 10 + usize::from(digit - b'0'));
+        Some(at + from..at + from + len)
+    }
+
     /// The same, for a connection of the client library.
     pub(super) fn for_library(&self) -> redis::Cmd {
-        let (mut cmd, mut rest) = (redis::Cmd::new(), &self.bytes[..]);
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let len = rest[1..end].iter().filter(|byte| byte.is_ascii_digit());
-            let len = len.fold(0, |len, digit| len * 10 + usize::from(digit - b'0'));
-            let (word, after) = rest[end + 1..].split_at(len);
-            cmd.arg(word);
-            rest = after.get(2..).unwrap_or_default();
+        let (mut cmd, mut at) = (redis::Cmd::new(), 0);
+        for end in self.ends() {
+            cmd.arg(self.word(at));
+            at = end;
         }
         cmd
     }
@@ -185,5 +222,27 @@ mod tests {
         ours.write(&mut out);
         assert_eq!(out, [b"before".to_vec(), theirs.get_packed_command()].concat());
         assert_eq!(ours.for_library().get_packed_command(), theirs.get_packed_command());
+    }
+
+    #[test]
+    fn one_more_key_stands_behind_the_others() {
+        for keys in [0, 1, 9, 12] {
+            let script = |more: Option<&str>| {
+                let mut cmd = Cmd::new("EVALSHA");
+                cmd.arg("hash\r\n").arg(keys + usize::from(more.is_some()));
+                for key in (0..keys).map(|key| format!("key\r\n{key}")) {
+                    cmd.arg(key);
+                }
+                if let Some(more) = more {
+                    cmd.arg(more);
+                }
+                cmd.arg("").arg(3);
+                cmd
+            };
+            let (mut with, mut expected) = (Vec::new(), Vec::new());
+            script(None).with_key("one more").write(&mut with);
+            script(Some("one more")).write(&mut expected);
+            assert_eq!(String::from_utf8_lossy(&with), String::from_utf8_lossy(&expected));
+        }
     }
 }

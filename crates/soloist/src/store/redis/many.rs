@@ -144,31 +144,36 @@ impl RedisStore {
 
     /// Every key that is held, waited for or has a result.
     pub(super) async fn list_all(&self, prefix: &str) -> Result<Vec<KeyInfo>> {
-        let mut found = BTreeSet::new();
-        match &self.way {
-            Way::One(_) => scan(&self.way, 0, prefix, &mut found).await?,
-            Way::Cluster(routes) => {
-                // While a slot moves, its keys may be seen at both nodes, or at none.
-                for _ in 0..LISTS {
-                    let shards = routes.cluster().a_shard_of_each();
-                    for shard in &shards {
-                        scan(&self.way, *shard, prefix, &mut found).await?;
-                    }
-                    if routes.cluster().a_shard_of_each() == shards {
-                        break;
-                    }
-                }
-            }
-        }
-        let found: Vec<Key> = found.into_iter().collect();
+        let found: Vec<Key> = all(&self.way, prefix).await?.into_iter().collect();
         let mut infos = self.look(&found, false).await?;
         infos.retain(|info| info.holding.is_some() || info.waiting > 0 || info.result.is_some());
         Ok(infos)
     }
 }
 
+/// All keys that begin with `prefix`.
+pub(super) async fn all(way: &Way, prefix: &str) -> Result<BTreeSet<Key>> {
+    let mut found = BTreeSet::new();
+    match way {
+        Way::One(_) => scan(way, 0, prefix, &mut found).await?,
+        Way::Cluster(routes) => {
+            // While a slot moves, its keys may be seen at both nodes, or at none.
+            for _ in 0..LISTS {
+                let shards = routes.cluster().a_shard_of_each();
+                for shard in &shards {
+                    scan(way, *shard, prefix, &mut found).await?;
+                }
+                if routes.cluster().a_shard_of_each() == shards {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Finds the keys of the server that has a shard.
-pub(super) async fn scan(way: &Way, shard: u8, prefix: &str, found: &mut BTreeSet<Key>) -> Result<()> {
+async fn scan(way: &Way, shard: u8, prefix: &str, found: &mut BTreeSet<Key>) -> Result<()> {
     let mut cursor = 0;
     loop {
         let mut scan = Cmd::new("SCAN");

@@ -88,9 +88,8 @@ impl RedisOptions {
 
     /// Sets [`RedisOptions::plain`].
     ///
-    /// A client of a single server (or of a primary with replicas) that has asked it for something within the last second
-    /// asks for a lock that nobody was seen to hold by two plain commands, which takes the server a third of the time that
-    /// a script takes. Such a lease is granted for [`Store::settles`](crate::Store::settles) at first (3 s with the usual
+    /// A client that has asked the server (of a cluster, the node) for something within the last second asks for a lock
+    /// that nobody was seen to hold by two plain commands, which takes the server a third of the time that a script takes. Such a lease is granted for [`Store::settles`](crate::Store::settles) at first (3 s with the usual
     /// limits) and has its own ttl from its first renewal on, a second later, as a lease that was handed over: whose
     /// client or server stands still for the two seconds behind that loses it, and is told. `false`: every lease has its own
     /// ttl from the start.

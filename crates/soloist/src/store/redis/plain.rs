@@ -10,6 +10,7 @@
 //! * *Nobody barges*: where somebody waits there is a lease, since whoever joins the line makes the lease outlive its deadline
 //!   by a minute, as all leases of scripts do. From then on its release looks at the line, too (flag 4).
 //! * *Nothing goes untold*: whoever begins to watch has the counters renamed, so that no plain acquire counts.
+//! * *No redirection is followed*: a node of a cluster that has the shard no more, or from which it moves, refuses.
 //! * *Late, it harms nobody*: such a lease ends at the latest when a request that is sent now is settled
 //!   ([`Store::settles`]), counted from before sending on the server's clock, however late it is carried out. Its first
 //!   renewal lifts that to its own ttl, as for a lease that was handed over.
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::command::Cmd;
 use super::keys::{self, KeyNames};
-use super::link::Link;
+use super::server_clock::ServerClock;
 use super::way::Way;
 use super::{RedisStore, answer, pack};
 use crate::clock::Moment;
@@ -54,26 +55,26 @@ impl Busy {
     }
 }
 
-/// A plain acquire, ready to be sent.
-struct Wish {
-    both: [Cmd; 2],
-    token: Micros,
-    life: Ttl,
-    sent: Moment,
-    /// What the server's clock showed then, at the most.
-    at_most: Micros,
-}
-
 impl RedisStore {
     /// Asks for a key that is probably free. `None`: the script has to be asked, whatever came of this.
     pub(super) async fn acquire_plainly(&self, request: &Request) -> Option<Reply> {
-        let Way::One(link) = &self.way else { return None };
-        let wish = self.plain_wish(link, request)?;
-        match answer::plain(&link.ask_two(wish.both).await?) {
+        // Invariant: the clock is that of the server which is asked.
+        let (both, grant, sent, answers);
+        match &self.way {
+            Way::One(link) => {
+                (both, grant, sent) = self.plain_wish(link.clock(), request)?;
+                answers = link.ask_two(both).await?;
+            }
+            Way::Cluster(routes) => {
+                let node = routes.open(self.shard(&request.key))?;
+                (both, grant, sent) = self.plain_wish(node.clock(), request)?;
+                answers = Box::pin(routes.ask_two(node, both)).await?;
+            }
+        }
+        match answer::plain(&answers) {
             Some(true) => {
-                let token = FencingToken(wish.token);
-                let grant = Grant { token, tokens: 1, from: wish.at_most, ttl: wish.life };
-                Some(Reply::new(Answer::Granted(grant), wish.sent, wish.at_most))
+                let now = grant.from;
+                Some(Reply::new(Answer::Granted(grant), sent, now))
             }
             Some(false) => {
                 self.busy.of(&request.key).store(COOLS, Ordering::Relaxed);
@@ -83,7 +84,8 @@ impl RedisStore {
         }
     }
 
-    fn plain_wish(&self, link: &Link, request: &Request) -> Option<Wish> {
+    /// A plain acquire: the two commands, what is granted if both succeed, and when it is sent.
+    fn plain_wish(&self, clock: &ServerClock, request: &Request) -> Option<([Cmd; 2], Grant, Moment)> {
         // What has no end keeps none from the start, should its holder end before it is renewed.
         let Ttl::Micros(ttl) = pack::granted(request.ttl) else { return None };
         let simple = request.want == Want::Lock && request.mode != Mode::Force && request.tokens <= 1;
@@ -95,7 +97,7 @@ impl RedisStore {
             return None; // it stands in line already
         }
         let sent = Moment::now();
-        let (token, at_most) = link.clock().lately(sent)?;
+        let (token, at_most) = clock.lately(sent)?;
         let settled = u64::try_from(self.settles().as_micros()).unwrap_or(Micros::MAX);
         let life = ttl.min(settled);
         // Invariant: the server ends it no earlier than its holder believes, who counts from before sending.
@@ -103,9 +105,13 @@ impl RedisStore {
         let names = KeyNames::of(&request.key, self.shard(&request.key));
         let mut take = Cmd::new("SET");
         take.arg(names.lease()).arg(pack::plain_lease(request, self.session, token, (at_most, deadline)));
-        take.arg("NX").arg("PXAT").arg(deadline.div_ceil(1000));
+        // A slot that moves takes along what is left of a life in whole milliseconds, so up to one less.
+        let spare = u64::from(self.way.is_cluster());
+        take.arg("NX").arg("PXAT").arg(deadline.div_ceil(1000) + spare);
         let mut count = Cmd::new("ZADD");
         count.arg(names.fence()).arg("XX").arg("GT").arg("CH").arg(token).arg("t");
-        Some(Wish { both: [take, count], token, life: Ttl::Micros(life), sent, at_most })
+        // What the server's clock showed then at the most is when the lease begins.
+        let grant = Grant { token: FencingToken(token), tokens: 1, from: at_most, ttl: Ttl::Micros(life) };
+        Some(([take, count], grant, sent))
     }
 }

@@ -6,7 +6,7 @@
 //! watcher who finds another name than he left has missed something: the word was gone for a while, however many others have
 //! said it since. What becomes of results is told in any case, so whoever keeps copies of them needs no such word.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,8 +69,7 @@ impl Word {
             match said {
                 Ok(name) => {
                     let last = self.names.insert(shard, name.clone());
-                    // A cluster has no plain leases.
-                    self.settled &= way.is_cluster() || last.as_ref() == Some(&name);
+                    self.settled &= last.as_ref() == Some(&name);
                     stood &= last.is_none_or(|last| last == name);
                 }
                 Err(error) => failed = Some(error),
@@ -88,12 +87,14 @@ impl Word {
 async fn say(way: &Way, scripts: &Scripts, shard: u8) -> (u8, Result<Vec<u8>>) {
     let key = if way.is_cluster() { keys::shard_watched(shard) } else { keys::WATCHED.into() };
     let name = Ticket::mint().as_u128().to_be_bytes();
+    // Of a cluster each shard's counter by its name; at a single server the script knows them all.
+    let fence = way.is_cluster().then(|| keys::fence(shard));
     let build = |cmd: &mut Cmd, _| {
-        cmd.arg(1)
-            .arg(&key)
-            .arg(name.as_slice())
-            .arg(STANDS.as_secs() * 1000)
-            .arg(u8::from(!way.is_cluster()));
+        match &fence {
+            Some(fence) => cmd.arg(2).arg(&key).arg(fence),
+            None => cmd.arg(1).arg(&key),
+        };
+        cmd.arg(name.as_slice()).arg(STANDS.as_secs() * 1000);
     };
     let said = match way.call(shard, &scripts.watch, &build).await.map(|answered| answered.value) {
         Ok(Value::BulkString(name)) => Ok(name),
@@ -106,9 +107,7 @@ async fn say(way: &Way, scripts: &Scripts, shard: u8) -> (u8, Result<Vec<u8>>) {
 /// Makes leases that were taken without a script outlive their deadlines, as others do, so that their expiry is told:
 /// [`super::plain`]. Every key is touched for that, once when a watcher begins.
 async fn settle(way: &Way, scripts: &Scripts) -> Result<()> {
-    let mut found = BTreeSet::new();
-    many::scan(way, 0, "", &mut found).await?;
-    let touched = found.into_iter().map(|key| async move {
+    let touched = many::all(way, "").await?.into_iter().map(|key| async move {
         let shard = keys::shard(&key);
         let names = KeyNames::of(&key, shard);
         let build = |cmd: &mut Cmd, _| three(cmd.arg(3), &names);

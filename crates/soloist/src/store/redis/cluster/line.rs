@@ -114,6 +114,7 @@ impl Line {
     async fn open(&self) -> Result<Connection, Failed> {
         let mut connection = self.dial().await?;
         greeting::greet(&mut connection, &self.store, Expected::ClusterNode).await?;
+        self.clock.connected();
         let (sent, time) = (Moment::now(), redis::cmd("TIME"));
         // So that already the first request has a bound. Whoever may not ask finds that out by himself.
         if self.clock.is_servers()

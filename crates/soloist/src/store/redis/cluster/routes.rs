@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::{Arg, RedisResult, Value};
+use redis::{ErrorKind, RedisResult, Value};
 use tokio::time::{Instant, timeout};
 
 use super::Cluster;
@@ -24,6 +24,7 @@ use crate::store::redis::greeting::{self, Failed};
 use crate::store::redis::keys;
 use crate::store::redis::link::{Answered, Build};
 use crate::store::redis::scripts::Verb;
+use crate::store::redis::server_clock::ServerClock;
 use crate::store::redis::trouble::{Kind, No, Trouble};
 
 /// So often in a row is a redirection followed at once. Then the nodes do not agree yet.
@@ -44,6 +45,19 @@ pub(in crate::store::redis) enum What<'a> {
 pub(in crate::store::redis) struct Within {
     pub(in crate::store::redis) limit: Duration,
     pub(in crate::store::redis) in_time: bool,
+}
+
+/// A connection to a node, which is open.
+pub(in crate::store::redis) struct Open {
+    line: Arc<Line>,
+    number: u64,
+    connection: Connection,
+}
+
+impl Open {
+    pub(in crate::store::redis) fn clock(&self) -> &ServerClock {
+        &self.line.clock
+    }
 }
 
 /// One try.
@@ -196,22 +210,17 @@ impl Routes {
         let until = if in_time { line.clock.at(sent.after(limit)) } else { None };
         let one = Try { until, ..one };
         let asking = one.asking;
-        let error = match timeout(limit, run(connection, shard, what, one)).await {
+        let error = match run(&connection, shard, what, &one, limit).await {
             // It was answered by a node that is no primary any more: the next one may not know of it. An answer of one
             // that had the slot until it was moved counts, for its keys were moved along.
-            Ok(Ok(_)) if !asking && !self.cluster.map().is_primary(at) => {
+            Ok(_) if !asking && !self.cluster.map().is_primary(at) => {
                 return Ok(Tried::Unsure("it was answered by an old primary".into()));
             }
-            Ok(Ok(value)) => {
+            Ok(value) => {
                 let clock = Some(Arc::clone(&line.clock));
                 return Ok(Tried::Answered(Answered { value, sent, unsure: None, clock }));
             }
-            Err(_) => {
-                let why = format!("no answer within {limit:?}");
-                line.lost(number, &self.unavailable(why.clone()));
-                return Ok(Tried::Unsure(why));
-            }
-            Ok(Err(error)) => error,
+            Err(error) => error,
         };
         if let Some((to, _)) = error.redirect_node()
             && let Some(to) = map::redirected(to, at)
@@ -248,6 +257,29 @@ impl Routes {
                 Tried::No(self.unavailable("the server forgets scripts while it runs them".into()))
             }
         })
+    }
+
+    /// The connection to whoever has a shard, if it is open.
+    pub(in crate::store::redis) fn open(&self, shard: u8) -> Option<Open> {
+        let at = self.cluster.map().owner(shard).cloned()?;
+        let line = Arc::clone(self.lines().get(&*at)?);
+        let (number, connection) = line.now()?;
+        Some(Open { line, number, connection })
+    }
+
+    /// Asks two plain commands once there, in one write. `None`: what came of them is not known, or nothing at all.
+    pub(in crate::store::redis) async fn ask_two(&self, open: Open, both: [Cmd; 2]) -> Option<Value> {
+        let Open { line, number, connection } = open;
+        match connection.ask_two(both, self.cluster.options.response_timeout).await {
+            // An old primary's answers do not count.
+            Ok(answers) => self.cluster.is_primary(&line.at).then_some(answers),
+            Err(error) => {
+                if let Trouble::Lost(why) = Trouble::of(&error) {
+                    line.lost(number, &self.unavailable(why));
+                }
+                None
+            }
+        }
     }
 
     /// The connection to whoever has a shard: its number, and where it is.
@@ -319,92 +351,50 @@ enum Tried {
 }
 
 /// Runs it; a script by its hash, and by its source where the server does not know it.
-async fn run(connection: Connection, shard: u8, what: What<'_>, one: Try) -> RedisResult<Value> {
-    let asking = one.asking;
-    match query(connection.clone(), &command(shard, what, &one, Verb::by_hash), asking).await {
-        Err(error) if Trouble::of(&error) == Trouble::NoScript => {
-            query(connection, &command(shard, what, &one, Verb::by_source), asking).await
+async fn run(
+    connection: &Connection,
+    shard: u8,
+    what: What<'_>,
+    one: &Try,
+    limit: Duration,
+) -> RedisResult<Value> {
+    match query(connection, command(shard, what, one, Verb::by_hash), one.asking, limit).await {
+        Err(error) if Trouble::is_no_script(&error) => {
+            query(connection, command(shard, what, one, Verb::by_source), one.asking, limit).await
         }
         answer => answer,
     }
 }
 
-async fn query(mut connection: Connection, cmd: &redis::Cmd, asking: bool) -> RedisResult<Value> {
+async fn query(connection: &Connection, cmd: Cmd, asking: bool, limit: Duration) -> RedisResult<Value> {
     if !asking {
-        return cmd.query_async(&mut connection).await;
+        return connection.ask(cmd, limit).await;
     }
     // It holds for the next command of this connection, which nobody else's may be.
-    let mut both = redis::pipe();
-    both.cmd("ASKING").ignore().add_command(cmd.clone());
-    match both.query_async(&mut connection).await {
-        Ok((answer,)) => Ok(answer),
-        // What the server says of the second one, as if it had been sent alone; unless the user may not ask so.
-        Err(error) => Err(match error.clone().into_server_errors().as_deref() {
-            Some([(0, refused), ..]) => refused.clone().into(),
-            Some([.., (_, said)]) => said.clone().into(),
-            _ => error,
-        }),
+    let both = connection.ask_two([Cmd::new("ASKING"), cmd], limit).await?;
+    // What the server says of the second one, as if it had been sent alone; unless the user may not ask so.
+    let both = if let Value::Array(both) = both { both } else { Vec::new() };
+    match <[Value; 2]>::try_from(both) {
+        Ok([Value::ServerError(said), _] | [_, Value::ServerError(said)]) => Err(said.into()),
+        Ok([_, answer]) => Ok(answer),
+        Err(_) => Err((ErrorKind::Parse, "not as many answers as questions").into()),
     }
 }
 
-fn command(shard: u8, what: What<'_>, one: &Try, begin: fn(&Verb) -> Cmd) -> redis::Cmd {
+fn command(shard: u8, what: What<'_>, one: &Try, begin: fn(&Verb) -> Cmd) -> Cmd {
     let built = |verb: &Verb, build: Build<'_>| {
         let mut cmd = begin(verb);
         build(&mut cmd, one.again);
         verb.until(&mut cmd, one.until);
-        cmd.for_library()
+        cmd
     };
     match what {
-        What::Plain(cmd) => cmd.for_library(),
+        What::Plain(cmd) => cmd.clone(),
         What::Looks(verb, build) => built(verb, build),
-        What::Changes(verb, build) => with_nothing(&built(verb, build), shard),
-    }
-}
-
-/// Adds one more key to a script's, at which nothing ever stands.
-///
-/// Invariant: no script that changes something runs while its slot is being moved. A server runs it as long as all
-/// of its keys are there, and stops it in the middle at the first command that means a key which is not, as one that
-/// it has just deleted itself: half of it would be done. A key that is never there is asked for before the script
-/// begins, and then both nodes say no (`ASK`, `TRYAGAIN`) until the slot has been moved.
-fn with_nothing(cmd: &redis::Cmd, shard: u8) -> redis::Cmd {
-    let (mut out, mut left) = (redis::Cmd::new(), 0);
-    for (at, arg) in cmd.args_iter().enumerate() {
-        let Arg::Simple(arg) = arg else { continue };
-        if at == 2 {
-            // EVALSHA, the script, and how many keys there are.
-            left = std::str::from_utf8(arg).ok().and_then(|count| count.parse().ok()).unwrap_or(0);
-            out.arg(left + 1);
-            left += 1;
-            continue;
-        }
-        if at > 2 && left > 0 {
-            left -= 1;
-            if left == 0 {
-                out.arg(keys::shard_nothing(shard));
-            }
-        }
-        out.arg(arg);
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_that_is_never_there_stands_behind_the_others() {
-        let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg("hash").arg(2).arg("one").arg("two").arg("first").arg(3);
-        let out = with_nothing(&cmd, 10);
-        let words: Vec<_> = out
-            .args_iter()
-            .map(|arg| match arg {
-                Arg::Simple(word) => String::from_utf8_lossy(word).into_owned(),
-                _ => String::new(),
-            })
-            .collect();
-        assert_eq!(words, ["EVALSHA", "hash", "3", "one", "two", "soloist:1:{0a}:nothing", "first", "3"]);
+        // Invariant: no script that changes something runs while its slot is being moved. A server runs it as long as
+        // all of its keys are there, and stops it in the middle at the first command that means a key which is not, as
+        // one that it has just deleted itself: half of it would be done. A key that is never there is asked for before
+        // the script begins, and then both nodes say no (`ASK`, `TRYAGAIN`) until the slot has been moved.
+        What::Changes(verb, build) => built(verb, build).with_key(&keys::shard_nothing(shard)),
     }
 }
