@@ -93,6 +93,35 @@ impl Party {
         }
     }
 
+    /// Holds keys that hardly anybody else wants, each for moments only.
+    pub async fn hurry(&self, mut dice: Dice, locks: &[&str], stopped: impl Fn() -> bool) {
+        while !stopped() {
+            let key = locks[dice.below(locks.len() as u64) as usize];
+            self.briefly(&mut dice, key).await;
+            tokio::time::sleep(MS(dice.between(1, 20))).await;
+        }
+    }
+
+    async fn briefly(&self, dice: &mut Dice, key: &str) {
+        let (op, wait) = (self.recorder.op(), MS(10_000));
+        let in_us = Some(wait.as_micros() as u64);
+        self.record(What::Asked { op, key: key.into(), want: Want::Lock, mode: Mode::Line, wait: in_us });
+        let lock = self.client.lock(key).ttl(MS(dice.between(1000, 10_000))).wait(wait);
+        let lease = match RecordingStore::of(op, lock.into_future()).await {
+            Ok(lease) => lease,
+            Err(Error::TimedOut { .. }) => return self.record(What::GaveUp { op, why: Gave::TimedOut }),
+            Err(_) => return self.record(What::GaveUp { op, why: Gave::Failed }),
+        };
+        let sure = lease.deadline().map(Recorder::at);
+        self.record(What::Granted { op, token: lease.token().0, sure });
+        let lost = self.works(op, &lease, MS(dice.between(1, 30)), false).await;
+        self.ends(op, &lease, if lost { End::Lost } else { End::LetGo });
+        if !lost {
+            let released = lease.release().await;
+            self.answered(op, &released);
+        }
+    }
+
     async fn one(&self, dice: &mut Dice, locks: &[&str], flights: &[&str]) {
         let lock = locks[dice.below(locks.len() as u64) as usize];
         if flights.is_empty() {
