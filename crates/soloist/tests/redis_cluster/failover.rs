@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::cluster::{Cluster, shard, soon, until};
 
-const LONG: Duration = Duration::from_secs(300);
+pub const LONG: Duration = Duration::from_secs(300);
 
 pub fn print(what: &str, began: Instant, granted: Instant) {
     println!("first grant after {what}: {:.2} s", granted.duration_since(began).as_secs_f64());
@@ -24,7 +24,7 @@ async fn waiting(client: &Client) -> JoinHandle<Lease> {
 
 /// Waits until the store counts the whole ttl of a lease: until its first renewal one that was handed over, or taken
 /// without a script, has a short one, which no failover outlasts.
-async fn confirmed(client: &Client, key: &str) {
+pub async fn confirmed(client: &Client, key: &str) {
     until(async || {
         let info = client.inspect(key).await.unwrap();
         let end = info.holding.and_then(|holding| holding.deadline).unwrap();

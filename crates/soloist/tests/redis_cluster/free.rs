@@ -10,6 +10,8 @@ use soloist::store::{EventStream, Told};
 use soloist::{EventKind, Store};
 
 use crate::cluster::{Cluster, hasty, soon, until};
+use crate::failover::{LONG, confirmed};
+use crate::moves::by_message;
 use crate::request;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -143,4 +145,21 @@ async fn what_is_watched_is_told() {
     let request = lock(MS(60_000));
     assert_eq!(scene.asks(&request).await.1, 1, "the script has to tell of it");
     assert_eq!(heard(&mut events).await, EventKind::Locked);
+}
+
+/// The first request for a shard makes it heard, also where it takes no script: the next renewal is far away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_holds_hears_that_it_was_taken_from_him() {
+    let cluster = Cluster::start(2, false).await;
+    let (a, b) = (cluster.client("a").await, cluster.client("b").await);
+    for n in 0..3 {
+        let key = format!("k{n}");
+        // A script makes the counter.
+        soon(b.lock(&key).await.unwrap().release()).await.unwrap();
+        let lease = soon(a.lock(&key).ttl(LONG).into_future()).await.unwrap();
+        confirmed(&b, &key).await;
+        let taken = soon(b.lock(&key).force().into_future()).await.unwrap();
+        by_message(lease.lost()).await;
+        soon(taken.release()).await.unwrap();
+    }
 }

@@ -1,11 +1,12 @@
 //! Slots move and primaries end, again and again, while clients lock and compute; what they believed is checked.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use soloist::Client;
-use soloist::testing::{Checker, Dice, History, Recorder, RecordingStore, What};
+use soloist::testing::{Checker, Dice, History, Record, Recorder, RecordingStore, What};
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, hasty, shard, soon, until};
@@ -17,8 +18,10 @@ const TASKS: usize = 3;
 /// In shards of all three primaries.
 const LOCKS: &[&str] = &["lock 1", "lock 2", "lock 3", "lock 4"];
 const FLIGHTS: &[&str] = &["flight 1", "flight 2", "flight 3"];
-/// So many more keys in the shard of each lock, which are free most of the time: they are taken without a script.
-const FREE: usize = 8;
+/// How keys begin that are free most of the time, in the shards of the locks: they are taken without a script.
+const FREE: &str = "free ";
+/// So many for each lock.
+const BESIDE: usize = 8;
 
 async fn party(id: u32, cluster: &Cluster, recorder: &Recorder) -> Party {
     let recorded = RecordingStore::new(cluster.store(hasty()).await, recorder.clone(), id);
@@ -30,8 +33,8 @@ async fn party(id: u32, cluster: &Cluster, recorder: &Recorder) -> Party {
 fn free_keys() -> &'static [&'static str] {
     let beside = |lock: &&str| {
         let lock = shard(lock);
-        let keys = (0..).map(|n| format!("free {n}")).filter(move |key| shard(key) == lock);
-        keys.take(FREE).map(|key| &*key.leak()).collect::<Vec<_>>()
+        let keys = (0..).map(|n| format!("{FREE}{n}")).filter(move |key| shard(key) == lock);
+        keys.take(BESIDE).map(|key| &*key.leak()).collect::<Vec<_>>()
     };
     LOCKS.iter().flat_map(beside).collect::<Vec<_>>().leak()
 }
@@ -43,11 +46,22 @@ fn grants(history: &History) -> impl Iterator<Item = u64> + '_ {
     })
 }
 
+/// How many were granted a key that many want.
+fn served_in_line(history: &History) -> usize {
+    let mut asked = BTreeSet::new();
+    let granted = |record: &&Record| match &record.what {
+        What::Asked { op, key, .. } if !key.starts_with(FREE) => !asked.insert(*op),
+        What::Granted { op, .. } => asked.contains(op),
+        _ => false,
+    };
+    history.records.iter().filter(granted).count()
+}
+
 /// Waits until somebody is granted something that he asked for after this.
 async fn served(recorder: &Recorder, what: &str, began: Instant) {
-    let probes = 60;
-    let before = grants(&recorder.history()).count();
-    until(async || grants(&recorder.history()).count() >= before + probes).await;
+    let probes = LOCKS.len() + FLIGHTS.len();
+    let before = served_in_line(&recorder.history());
+    until(async || served_in_line(&recorder.history()) >= before + probes).await;
     print(what, began, Instant::now());
 }
 

@@ -12,7 +12,7 @@ const LONG: Duration = Duration::from_secs(300);
 /// Longer than a message takes on the slowest machine, shorter than the slow look that would hide a lost one.
 const BY_MESSAGE: Duration = Duration::from_secs(12);
 
-async fn by_message<T>(future: impl Future<Output = T>) -> T {
+pub async fn by_message<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(BY_MESSAGE, future).await.expect("a message, not a slow look")
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use soloist::protocol::Mode;
 use soloist::testing::{Dice, End, Gave, Op, Recorder, RecordingStore, Said, Weather, What};
-use soloist::{Client, Error, Flight, Lease, Moment, Result, Want};
+use soloist::{Client, Error, Flight, Lease, LeaseId, Moment, Result, Want};
 
 pub const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -247,8 +247,15 @@ impl Party {
         let forever = before.is_none();
         let until = |sent: Moment| (!forever).then(|| Recorder::at(sent.after(ttl)));
         let sent = Moment::now();
-        let dropped = dice.chance(20).then(|| dice.between(0, 3));
-        let Some(Ok(id)) = polled(dropped, lease.detach()).await else {
+        if let Some(polls) = dice.chance(20).then(|| dice.between(0, 3)) {
+            // Dropped under way it lets go of the lease, and the next one may say that he holds it before this one says so.
+            self.ends(op, &lease, End::LetGo);
+            if let Some(Ok(id)) = polled(Some(polls), lease.detach()).await {
+                self.gives_back(op, &id).await;
+            }
+            return;
+        }
+        let Ok(id) = lease.detach().await else {
             let how = if was_lost { End::Lost } else { End::LetGo };
             self.record(What::Ended { op, how, sure: before });
             return;
@@ -268,11 +275,15 @@ impl Party {
             }
         }
         self.record(What::Ended { op, how: End::LetGo, sure });
-        // Nobody else does it: that lease is in the caller's own hands now.
-        let mut released = self.client.release(&id).await;
+        self.gives_back(op, &id).await;
+    }
+
+    /// Nobody else does it: that lease is in the caller's own hands now.
+    async fn gives_back(&self, op: Op, id: &LeaseId) {
+        let mut released = self.client.release(id).await;
         while let Err(Error::Unavailable { .. } | Error::Refused { .. }) = released {
             tokio::time::sleep(MS(500)).await;
-            released = self.client.release(&id).await;
+            released = self.client.release(id).await;
         }
         self.answered(op, &released);
     }

@@ -66,7 +66,9 @@ impl RedisStore {
                 answers = link.ask_two(both).await?;
             }
             Way::Cluster(routes) => {
-                let node = routes.open(self.shard(&request.key))?;
+                let shard = self.shard(&request.key);
+                // Invariant: whoever holds hears of a loss. The first request for a shard waits for that, by script.
+                let node = routes.open(shard).filter(|_| self.ears.is_heard(shard))?;
                 (both, grant, sent) = self.plain_wish(node.clock(), request)?;
                 answers = Box::pin(routes.ask_two(node, both)).await?;
             }

@@ -276,6 +276,14 @@ impl Ears {
         }
     }
 
+    /// Whether the wake-ups of a shard are heard now where the verbs go.
+    pub(super) fn is_heard(&self, shard: u8) -> bool {
+        match self {
+            Ears::One(listener) => listener.is_heard(),
+            Ears::Cluster(hearing) => hearing.is_heard(shard),
+        }
+    }
+
     /// All events from now on.
     pub(super) async fn events(&self, store: &str, limit: Duration) -> Result<broadcast::Receiver<Told>> {
         match self {

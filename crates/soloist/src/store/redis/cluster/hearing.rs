@@ -68,6 +68,14 @@ pub(super) struct Heard {
     pub(super) refused: Option<Error>,
 }
 
+impl Heard {
+    /// Whether a channel is heard where its shard is.
+    fn is_there(&self, map: &Map, channel: Channel) -> bool {
+        let (here, there) = (self.by.get(&channel), map.owner(channel.shard()));
+        here.is_some() && here == there
+    }
+}
+
 /// What the tasks that hear know together.
 pub(super) struct Shared {
     pub(super) cluster: Arc<Cluster>,
@@ -133,6 +141,12 @@ impl Hearing {
         // Where it takes too long, the look after the reconnection recovers the place.
         let heard = timeout(limit, self.shared.until_heard(&[Channel::WakeUps(shard)])).await;
         heard.unwrap_or(Ok(()))
+    }
+
+    /// Whether the wake-ups of a shard are heard where it is.
+    pub(in crate::store::redis) fn is_heard(&self, shard: u8) -> bool {
+        let (heard, map) = (self.shared.heard.borrow(), self.shared.cluster.map.borrow());
+        heard.is_there(&map, Channel::WakeUps(shard))
     }
 
     /// All events from now on.
@@ -204,11 +218,7 @@ impl Shared {
         loop {
             {
                 let (heard, map) = (heard.borrow_and_update(), maps.borrow_and_update());
-                let there = |channel: &Channel| {
-                    let (here, there) = (heard.by.get(channel), map.owner(channel.shard()));
-                    here.is_some() && here == there
-                };
-                if channels.iter().all(there) {
+                if channels.iter().all(|channel| heard.is_there(&map, *channel)) {
                     return Ok(());
                 }
                 if let Some(error) = &heard.refused {

@@ -19,7 +19,7 @@ macro_rules! needed {
     ($more:literal) => {
         concat!(
             "~soloist:1:* &soloist:1:* +eval +evalsha +get +mget +set +del +exists +pttl +pexpire +rpush \
-             +lpop +lrange +lrem +llen +zadd +zrange +getrange +strlen +time +scan +ping +info ",
+             +lpop +lindex +lrange +lrem +llen +zadd +zrange +getrange +strlen +time +scan +ping +info ",
             $more
         )
     };
@@ -198,6 +198,7 @@ pub(super) async fn missing(
             vec!["pexpire", &*one, "1"],
             vec!["set", &*one, "", "px", "1"],
             vec!["llen", &*list],
+            vec!["lindex", &*list, "0"],
             vec!["lrange", &*list, "0", "1"],
             vec!["lrem", &*list, "1", ""],
             vec!["rpush", &*list, ""],

@@ -23,7 +23,7 @@ if others > 0 then
         if at == 1 then redis.call('PEXPIRE', queue, DAY) end
         return struct.pack('>c1I7I4', 'Q', now, at) .. held
       end
-      redis.call('LREM', queue, -1, waiter)
+      redis.call('LREM', queue, '-1', waiter)
     end
   end
   waiting = redis.call('LLEN', queue)

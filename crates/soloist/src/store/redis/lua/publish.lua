@@ -23,7 +23,7 @@ tell(event(5 + kind, ended))
 local done = struct.pack('>c16BI7I7I7', ticket, kind, by, now, now + keep) .. text(holder_of(ended)) .. body
 
 -- Those who wait for the result leave the line, and each session is told once.
-local line = redis.call('LRANGE', queue, 0, -1)
+local line = redis.call('LRANGE', queue, '0', '-1')
 local locks, sessions, tickets = {}, {}, {}
 for i = 1, #line do
   local whose, to, flags = struct.unpack('>c16c8B', line[i], 8)

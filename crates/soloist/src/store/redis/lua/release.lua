@@ -16,8 +16,8 @@ if held and ARGV[2] == 'T' and string.sub(held, 8, 31) == ARGV[1] then
     redis.call('DEL', lease)
     return string.sub(held, 32, 38)
   end
-  local waiter = redis.call('LRANGE', queue, 0, 0)[1]
-  others = waiter ~= nil
+  local waiter = redis.call('LINDEX', queue, '0')
+  others = waiter ~= false
   if not others then
     --- needs alive
     if alive then
@@ -33,7 +33,7 @@ if held and ARGV[2] == 'T' and string.sub(held, 8, 31) == ARGV[1] then
     -- Nobody but the next one is to be told: `hand_over`, as far as it goes in most cases.
     --- needs clock
     local ttl, whose, tokens = struct.unpack('>I7c24xB', waiter)
-    local counter = tokens > 1 and redis.call('ZRANGE', fence, 0, 0, 'WITHSCORES')
+    local counter = tokens > 1 and redis.call('ZRANGE', fence, '0', '0', 'WITHSCORES')
     if struct.unpack('>I7', held) > now and now <= tonumber(ARGV[#ARGV])
       -- Several tokens are those of the time that has passed since the last one, if that is enough.
       and (not counter or (counter[1] == 't' and now - counter[2] >= tokens))
@@ -62,7 +62,7 @@ if held and ARGV[2] == 'T' and string.sub(held, 8, 31) == ARGV[1] then
             --- took rotation
             return struct.pack('>c1c7c1I7I4', 'R', string.sub(held, 32, 38), 'Q', now, at) .. record
           end
-          redis.call('LREM', queue, -1, ARGV[3])
+          redis.call('LREM', queue, '-1', ARGV[3])
         end
         return string.sub(held, 32, 38)
       end

@@ -9,7 +9,7 @@ redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 -- Invariant: from now on no plain acquire counts, since nobody would tell of it: none finds its counter.
 local function close(fence)
-  local counter = redis.call('ZRANGE', fence, 0, 0, 'WITHSCORES')
+  local counter = redis.call('ZRANGE', fence, '0', '0', 'WITHSCORES')
   if counter[1] == 't' then
     redis.call('DEL', fence)
     redis.call('ZADD', fence, counter[2], 'w')

@@ -31,7 +31,7 @@ end
 
 local function last_token()
   if not before then
-    local counter = redis.call('ZRANGE', fence, 0, 0, 'WITHSCORES')
+    local counter = redis.call('ZRANGE', fence, '0', '0', 'WITHSCORES')
     member, before = counter[1], tonumber(counter[2] or '0')
   end
   return before

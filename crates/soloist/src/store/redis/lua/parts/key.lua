@@ -15,7 +15,7 @@
 -- tokens: how many it has, or asks for, in a row.
 -- kind: 0 value, 1 error.
 local NEVER = 9007199254740992
-local DAY = 86400000
+local DAY = '86400000' -- an argument, so text: to make it of a number takes as long as the command
 local MINUTE = 60000000 -- how much longer than it lives a lease stands there, so that a later touch can tell that it expired
 local fence, lease, queue, result = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 -- In a cluster all names of a call share a shard, and whatever else is needed has to be in its slot.
