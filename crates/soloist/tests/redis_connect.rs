@@ -6,12 +6,15 @@ mod certificates;
 #[path = "support/redis_server.rs"]
 mod redis_server;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use certificates::certificates;
+use futures_util::StreamExt;
 use redis_server::{RedisServer, free_port};
+use soloist::store::Told;
 use soloist::store::redis::{RedisOptions, RedisStore};
-use soloist::{Error, Finding, Key, Store};
+use soloist::{Client, Error, EventKind, Finding, Key, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const SECRET: &str = "geheim-4711";
@@ -22,6 +25,33 @@ async fn works(url: &str) {
     for shown in [store.name().to_owned(), format!("{store:?}")] {
         assert!(!shown.contains(SECRET), "{shown}");
     }
+    hears(Arc::new(store)).await;
+}
+
+/// Whoever waits hears that he holds, and whoever watches what happens: each connection has its own way to hear.
+async fn hears(store: Arc<RedisStore>) {
+    // Longer than a message takes on the slowest machine, shorter than the slow look that would hide a lost one.
+    let by_message = Duration::from_secs(12);
+    let client = Client::builder().store(store).unwrap();
+    let mut events = client.events().await.unwrap();
+    let held = client.lock("k").await.unwrap();
+    let next = tokio::spawn({
+        let client = client.clone();
+        async move { client.lock("k").await.unwrap() }
+    });
+    while client.inspect("k").await.unwrap().waiting == 0 {}
+    held.release().await.unwrap();
+    let next = tokio::time::timeout(by_message, next).await.expect("a message, not a slow look").unwrap();
+    let mut locked = 0;
+    while locked < 2 {
+        match tokio::time::timeout(by_message, events.next()).await.expect("it is told").unwrap() {
+            Told::Event(event) => locked += usize::from(event.kind == EventKind::Locked),
+            other => panic!("{other:?}"),
+        }
+    }
+    next.release().await.unwrap();
+    drop(events);
+    client.close().await;
 }
 
 /// The error of a connection that is refused, in one try.
