@@ -39,7 +39,8 @@ async fn hears(store: Arc<RedisStore>) {
         let client = client.clone();
         async move { client.lock("k").await.unwrap() }
     });
-    while client.inspect("k").await.unwrap().waiting == 0 {}
+    let in_line = async { while client.inspect("k").await.unwrap().waiting == 0 {} };
+    tokio::time::timeout(by_message, in_line).await.expect("in line");
     held.release().await.unwrap();
     let next = tokio::time::timeout(by_message, next).await.expect("a message, not a slow look").unwrap();
     let mut locked = 0;

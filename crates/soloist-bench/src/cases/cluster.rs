@@ -3,7 +3,7 @@
 
 use soloist::Client;
 
-use super::cycle::{alone, many, piped};
+use super::cycle::{floor_of, named, ours_of};
 use super::hand_over::among;
 use crate::Outcome;
 use crate::bench::{Bench, runtime};
@@ -33,16 +33,8 @@ async fn cycles(bench: &Bench, cluster: &Server, tasks: usize) -> Outcome<Vec<Ro
     let [mut ours, mut floor, mut work, mut floor_work] = [(); 4].map(|()| Series::default());
     for round in 0..=bench.rounds() {
         let window = bench.window();
-        let one = |task: usize| {
-            let (client, key) = (client.clone(), format!("cycle:{task}"));
-            move || {
-                let (client, key) = (client.clone(), key.clone());
-                async move { Ok(client.lock(&key).await?.release().await?) }
-            }
-        };
-        let (rate, cost) = many(tasks, window, one).await?;
-        let (bare_rate, bare_cost) =
-            if tasks == 1 { alone(&bare, window).await? } else { piped(&bare, window).await? };
+        let (rate, cost) = ours_of(&client, tasks, window).await?;
+        let (bare_rate, bare_cost) = floor_of(&bare, tasks, window).await?;
         // The first round only warms up.
         if round > 0 {
             ours.push(rate);
@@ -52,7 +44,7 @@ async fn cycles(bench: &Bench, cluster: &Server, tasks: usize) -> Outcome<Vec<Ro
         }
     }
     client.close().await;
-    let tasks = if tasks == 1 { "1 task".to_owned() } else { format!("{tasks} tasks, one client") };
+    let tasks = named(tasks);
     let name = format!("{tasks}, {}", Placed::Together);
     Ok(vec![
         Row::new(format!("lock + release on a cluster, {name}"), "1/s", ours).floor(floor),

@@ -35,14 +35,7 @@ async fn measure(bench: &Bench, placed: Placed, tasks: usize) -> Outcome<Vec<Row
         (Series::default(), Series::default(), Series::default());
     for round in 0..=bench.rounds() {
         let window = bench.window();
-        let one = |task: usize| {
-            let (client, key) = (client.clone(), format!("cycle:{task}"));
-            move || {
-                let (client, key) = (client.clone(), key.clone());
-                async move { Ok(client.lock(&key).await?.release().await?) }
-            }
-        };
-        let (rate, work) = many(tasks, window, one).await?;
+        let (rate, work) = ours_of(&client, tasks, window).await?;
         let one = |task: usize| {
             let (rival, key) = (rival.clone(), format!("rival:{task}"));
             move || {
@@ -51,8 +44,7 @@ async fn measure(bench: &Bench, placed: Placed, tasks: usize) -> Outcome<Vec<Row
             }
         };
         let (their_rate, their_work) = many(tasks, window, one).await?;
-        let (floor_rate, floor_cost) =
-            if tasks == 1 { alone(&bare, window).await? } else { piped(&bare, window).await? };
+        let (floor_rate, floor_cost) = floor_of(&bare, tasks, window).await?;
         // The first round only warms up.
         if round > 0 {
             [&mut ours, &mut floor, &mut theirs]
@@ -66,7 +58,7 @@ async fn measure(bench: &Bench, placed: Placed, tasks: usize) -> Outcome<Vec<Row
         }
     }
     client.close().await;
-    let name = if tasks == 1 { "1 task".to_owned() } else { format!("{tasks} tasks, one client") };
+    let name = named(tasks);
     let rate = Row::new(format!("lock + release, {name}, {placed}"), "1/s", ours).floor(floor).rival(theirs);
     let rate = match tasks {
         1 => rate.goal(Of::Floor, Bound::AtLeast(0.95)),
@@ -80,12 +72,30 @@ async fn measure(bench: &Bench, placed: Placed, tasks: usize) -> Outcome<Vec<Row
     Ok(rows)
 }
 
+/// So many tasks, as rows name them.
+pub(crate) fn named(tasks: usize) -> String {
+    if tasks == 1 { "1 task".to_owned() } else { format!("{tasks} tasks, one client") }
+}
+
+/// The cycles of so many tasks, each on a key of its own.
+pub(crate) async fn ours_of(client: &Client, tasks: usize, window: Duration) -> Outcome<(f64, f64)> {
+    let one = |task: usize| {
+        let (client, key) = (client.clone(), format!("cycle:{task}"));
+        move || {
+            let (client, key) = (client.clone(), key.clone());
+            async move { Ok(client.lock(&key).await?.release().await?) }
+        }
+    };
+    many(tasks, window, one).await
+}
+
+/// The floor of so many tasks.
+pub(crate) async fn floor_of(bare: &Bare, tasks: usize, window: Duration) -> Outcome<(f64, f64)> {
+    if tasks == 1 { alone(bare, window).await } else { piped(bare, window).await }
+}
+
 /// Cycles a second of so many tasks, and the microseconds that this process worked for each.
-pub(crate) async fn many<C, F>(
-    tasks: usize,
-    window: Duration,
-    one: impl Fn(usize) -> C,
-) -> Outcome<(f64, f64)>
+async fn many<C, F>(tasks: usize, window: Duration, one: impl Fn(usize) -> C) -> Outcome<(f64, f64)>
 where
     C: Fn() -> F + Send + 'static,
     F: Future<Output = Outcome<()>> + Send,
@@ -111,7 +121,7 @@ where
 }
 
 /// The floor of one task.
-pub(crate) async fn alone(bare: &Bare, window: Duration) -> Outcome<(f64, f64)> {
+async fn alone(bare: &Bare, window: Duration) -> Outcome<(f64, f64)> {
     let one = |_| {
         let bare = bare.clone();
         move || {
@@ -123,7 +133,7 @@ pub(crate) async fn alone(bare: &Bare, window: Duration) -> Outcome<(f64, f64)> 
 }
 
 /// The floor of many tasks: pipelines, one after the other.
-pub(crate) async fn piped(bare: &Bare, window: Duration) -> Outcome<(f64, f64)> {
+async fn piped(bare: &Bare, window: Duration) -> Outcome<(f64, f64)> {
     let mut bare = bare.clone();
     bare.cycle("bare").await?; // the server knows the script
     let keys: Vec<String> = (0..DEEP).map(|key| format!("bare:{key}")).collect();

@@ -7,6 +7,7 @@ use futures_util::{StreamExt, stream};
 use soloist::{Client, Lease, Moment};
 
 use crate::cluster::{Cluster, hasty, shard, until};
+use crate::moves::number;
 
 const LEASES: usize = 1000;
 const TTL: Duration = Duration::from_secs(6);
@@ -16,10 +17,7 @@ async fn counted(cluster: &Cluster) -> (u64, u64) {
     let mut sum = (0, 0);
     for node in &cluster.nodes {
         let info: String = node.run(&["INFO", "commandstats"]).await;
-        let calls = |name: &str| {
-            let line = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{name}:calls=")));
-            line.and_then(|line| line.split(',').next()?.parse::<u64>().ok()).unwrap_or(0)
-        };
+        let calls = |name: &str| number(&info, &format!("cmdstat_{name}:"), "calls=");
         sum = (sum.0 + calls("evalsha"), sum.1 + calls("set"));
     }
     sum

@@ -106,7 +106,7 @@ pub async fn whole(more: &[&str]) {
 }
 
 /// A number of what a server tells in lines: 0 where it tells nothing.
-fn number(told: &str, line: &str, name: &str) -> u64 {
+pub fn number(told: &str, line: &str, name: &str) -> u64 {
     let line = told.lines().find(|told| told.starts_with(line)).unwrap_or_default();
     let number = line.split_once(name).map_or("0", |(_, number)| number);
     number.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()

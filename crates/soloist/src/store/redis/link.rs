@@ -260,7 +260,7 @@ impl What<'_> {
 
 /// Reads the clock of a server that has just been connected to, so that already the first request has a bound. Where
 /// it cannot be read, that has none, and whoever asks next finds out what is wrong.
-async fn look_at(clock: &ServerClock, mut connection: Connection, limit: Duration) {
+pub(super) async fn look_at(clock: &ServerClock, mut connection: Connection, limit: Duration) {
     let time = redis::cmd("TIME");
     if !clock.is_servers() {
         return;

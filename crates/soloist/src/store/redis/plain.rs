@@ -58,18 +58,18 @@ impl Busy {
 impl RedisStore {
     /// Asks for a key that is probably free. `None`: the script has to be asked, whatever came of this.
     pub(super) async fn acquire_plainly(&self, request: &Request) -> Option<Reply> {
+        let (ttl, shard) = (self.plain_ttl(request)?, self.shard(&request.key));
         // Invariant: the clock is that of the server which is asked.
         let (both, grant, sent, answers);
         match &self.way {
             Way::One(link) => {
-                (both, grant, sent) = self.plain_wish(link.clock(), request)?;
+                (both, grant, sent) = self.plain_wish(link.clock(), request, (ttl, shard))?;
                 answers = link.ask_two(both).await?;
             }
             Way::Cluster(routes) => {
-                let shard = self.shard(&request.key);
                 // Invariant: whoever holds hears of a loss. The first request for a shard waits for that, by script.
                 let node = routes.open(shard).filter(|_| self.ears.is_heard(shard))?;
-                (both, grant, sent) = self.plain_wish(node.clock(), request)?;
+                (both, grant, sent) = self.plain_wish(node.clock(), request, (ttl, shard))?;
                 answers = Box::pin(routes.ask_two(node, both)).await?;
             }
         }
@@ -86,8 +86,8 @@ impl RedisStore {
         }
     }
 
-    /// A plain acquire: the two commands, what is granted if both succeed, and when it is sent.
-    fn plain_wish(&self, clock: &ServerClock, request: &Request) -> Option<([Cmd; 2], Grant, Moment)> {
+    /// The ttl of a request that may be asked plainly.
+    fn plain_ttl(&self, request: &Request) -> Option<Micros> {
         // What has no end keeps none from the start, should its holder end before it is renewed.
         let Ttl::Micros(ttl) = pack::granted(request.ttl) else { return None };
         let simple = request.want == Want::Lock && request.mode != Mode::Force && request.tokens <= 1;
@@ -98,13 +98,23 @@ impl RedisStore {
         if self.hub.place(request.ticket).is_some() {
             return None; // it stands in line already
         }
+        Some(ttl)
+    }
+
+    /// A plain acquire: the two commands, what is granted if both succeed, and when it is sent.
+    fn plain_wish(
+        &self,
+        clock: &ServerClock,
+        request: &Request,
+        (ttl, shard): (Micros, u8),
+    ) -> Option<([Cmd; 2], Grant, Moment)> {
         let sent = Moment::now();
         let (token, at_most) = clock.lately(sent)?;
         let settled = u64::try_from(self.settles().as_micros()).unwrap_or(Micros::MAX);
         let life = ttl.min(settled);
         // Invariant: the server ends it no earlier than its holder believes, who counts from before sending.
         let deadline = at_most + life;
-        let names = KeyNames::of(&request.key, self.shard(&request.key));
+        let names = KeyNames::of(&request.key, shard);
         let mut take = Cmd::new("SET");
         take.arg(names.lease()).arg(pack::plain_lease(request, self.session, token, (at_most, deadline)));
         // A slot that moves takes along what is left of a life in whole milliseconds, so up to one less.

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use redis::Client;
 use tokio::time::{Instant, timeout};
 
-use crate::clock::Moment;
 use crate::error::Error;
 use crate::observe;
 use crate::store::redis::at::At;
 use crate::store::redis::connection::Connection;
 use crate::store::redis::greeting::{self, Expected, Failed};
+use crate::store::redis::link;
 use crate::store::redis::options::RedisOptions;
 use crate::store::redis::server_clock::ServerClock;
 use crate::store::redis::trouble::Kind;
@@ -114,14 +114,7 @@ impl Line {
     async fn open(&self) -> Result<Connection, Failed> {
         let mut connection = self.dial().await?;
         greeting::greet(&mut connection, &self.store, Expected::ClusterNode).await?;
-        self.clock.connected();
-        let (sent, time) = (Moment::now(), redis::cmd("TIME"));
-        // So that already the first request has a bound. Whoever may not ask finds that out by himself.
-        if self.clock.is_servers()
-            && let Ok((secs, us)) = time.query_async::<(u64, u64)>(&mut connection).await
-        {
-            self.clock.read(sent, secs.saturating_mul(1_000_000).saturating_add(us));
-        }
+        link::look_at(&self.clock, connection.clone(), self.options.connect_timeout).await;
         Ok(connection)
     }
 
